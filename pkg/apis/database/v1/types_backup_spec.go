@@ -1,0 +1,239 @@
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BackupMethod names a way to take a backup.
+//
+// +kubebuilder:validation:Enum=Snapshot;Dump;WAL;Incremental
+type BackupMethod string
+
+// The backup methods. Which ones an engine can do is in the README.
+const (
+	// BackupSnapshot is a CSI VolumeSnapshot of a consistent instance.
+	BackupSnapshot BackupMethod = "Snapshot"
+	// BackupDump is a logical dump with the engine's own tool.
+	BackupDump BackupMethod = "Dump"
+	// BackupWAL is a base backup with a continuous archive of the engine's log: any point in time can be restored.
+	BackupWAL BackupMethod = "WAL"
+	// BackupIncremental is WAL with base backups that hold only what changed.
+	BackupIncremental BackupMethod = "Incremental"
+)
+
+// BackupSpec says when backups are taken, how, where to, and for how long they are kept.
+type BackupSpec struct {
+	// Whether scheduled backups are taken. Default: false.
+	// +optional
+	Enabled bool `json:"enabled,omitempty"`
+
+	// When backups are taken: a cron expression of five fields ("0 2 * * *") or a macro
+	// ("@daily"). Required when enabled; at most 128 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Schedule string `json:"schedule,omitempty"`
+
+	// Time zone of the schedule, an IANA name as "Europe/Berlin". Default: UTC; at most 64
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	TimeZone string `json:"timeZone,omitempty"`
+
+	// How backups are taken: Snapshot, Dump, WAL or Incremental. Default: Dump (Elasticsearch:
+	// Snapshot). A method that the engine cannot do is refused with the nearest one that it can.
+	// +optional
+	Method BackupMethod `json:"method,omitempty"`
+
+	// How many successful backups are kept. The newest success is never deleted. Default: 7; 1 to
+	// 1000.
+	// +optional
+	// +kubebuilder:default=7
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Retention int32 `json:"retention,omitempty"`
+
+	// For how many days backups are kept, in addition to retention: a backup goes when it is over
+	// both. Default: no limit by age; 1 to 3650.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3650
+	RetentionDays *int32 `json:"retentionDays,omitempty"`
+
+	// Where backups are stored. Required for Dump, WAL and Incremental; a Snapshot stays with
+	// the storage, and a destination receives its description.
+	// +optional
+	Destination *BackupDestination `json:"destination,omitempty"`
+
+	// Encryption of what is stored. Default: none beyond the destination's own.
+	// +optional
+	Encryption *BackupEncryption `json:"encryption,omitempty"`
+
+	// Regular proof that the newest backup can be restored. Default: none.
+	// +optional
+	Verify *BackupVerification `json:"verify,omitempty"`
+
+	// How many finished Jobs are kept to look at. Default: 3 successful, 1 failed.
+	// +optional
+	History *BackupHistory `json:"history,omitempty"`
+
+	// Whether deletionPolicy Delete also deletes the backups at the destination. Default: false.
+	// +optional
+	DeleteWithDatabase bool `json:"deleteWithDatabase,omitempty"`
+}
+
+// BackupDestination is where backups are stored: exactly one of its fields is set.
+type BackupDestination struct {
+	// A bucket of S3 or of a service that speaks its protocol.
+	// +optional
+	S3 *S3Destination `json:"s3,omitempty"`
+
+	// A volume in the namespace of the Database.
+	// +optional
+	PersistentVolumeClaim *ClaimDestination `json:"persistentVolumeClaim,omitempty"`
+}
+
+// S3Destination is a bucket of S3 or of a service that speaks its protocol.
+type S3Destination struct {
+	// Name of the bucket. Required; 3 to 63 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	Bucket string `json:"bucket"`
+
+	// Region of the bucket, as "eu-central-1". Default: us-east-1; at most 64 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Region string `json:"region,omitempty"`
+
+	// Address of the service, as "https://s3.example.com". Default: that of AWS for the region;
+	// at most 512 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// Path below which everything is stored. Default: the root of the bucket; at most 512
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Prefix string `json:"prefix,omitempty"`
+
+	// Whether the bucket is part of the path and not of the host name, as many services other
+	// than AWS need it. Default: false.
+	// +optional
+	ForcePathStyle bool `json:"forcePathStyle,omitempty"`
+
+	// Name of a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and, if needed,
+	// AWS_SESSION_TOKEN), in the same namespace. Default: the identity of the pod, where the platform gives it one. At most 253
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	CredentialsSecret string `json:"credentialsSecret,omitempty"`
+
+	// A Secret's key with the PEM certificates of the authority that signed the service's
+	// certificate. Default: the system's authorities.
+	// +optional
+	CASecretRef *SecretKeyReference `json:"caSecretRef,omitempty"`
+}
+
+// ClaimDestination is a folder on a volume.
+type ClaimDestination struct {
+	// Name of the PersistentVolumeClaim, in the same namespace. Required; at most 253 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	ClaimName string `json:"claimName"`
+
+	// Folder on the volume. Default: its root; at most 512 characters, without "..".
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Path string `json:"path,omitempty"`
+}
+
+// BackupEncryption says with which key backups are encrypted.
+type BackupEncryption struct {
+	// The Secret's key that holds 32 random bytes in base64. Whoever loses it loses the backups. Required.
+	// +required
+	SecretRef SecretKeyReference `json:"secretRef"`
+}
+
+// BackupVerification says when the newest backup is restored to a throw-away pod and checked.
+type BackupVerification struct {
+	// When backups are verified: a cron expression of five fields or a macro, in
+	// backup.timeZone. Required; at most 128 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Schedule string `json:"schedule"`
+}
+
+// BackupHistory says how many finished backup Jobs are kept.
+type BackupHistory struct {
+	// Successful Jobs that are kept. Default: 3; 0 to 100.
+	// +optional
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Successful *int32 `json:"successful,omitempty"`
+
+	// Failed Jobs that are kept. Default: 1; 0 to 100.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Failed *int32 `json:"failed,omitempty"`
+}
+
+// RestoreSpec says how a Database is first filled: from exactly one of backupName and source,
+// up to at most one of the targets.
+type RestoreSpec struct {
+	// Name of a DatabaseBackup in the same namespace. At most 253 characters. Exactly one of backupName and source is set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	BackupName string `json:"backupName,omitempty"`
+
+	// The store and the database to restore from, for another namespace or cluster, or for a
+	// point in time. Exactly one of backupName and source is set.
+	// +optional
+	Source *RestoreSource `json:"source,omitempty"`
+
+	// Restore up to this time, in RFC 3339 ("2026-05-04T03:02:01Z"). Default: the end of the
+	// archive. A time outside the recoverable range is refused, with the range.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$`
+	PointInTime *metav1.Time `json:"pointInTime,omitempty"`
+
+	// Restore up to this position of PostgreSQL's log, as "0/3000148". Default: none; at most 17
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:Pattern=`^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`
+	LSN string `json:"lsn,omitempty"`
+
+	// Restore up to this transaction of PostgreSQL. Default: none; digits only, at most 20.
+	// +optional
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^[0-9]+$`
+	TransactionID string `json:"transactionID,omitempty"`
+
+	// Restore up to this named point (pg_create_restore_point). Default: none; at most 63
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	RestorePoint string `json:"restorePoint,omitempty"`
+}
+
+// RestoreSource names a database in a backup store.
+type RestoreSource struct {
+	// Path of the database in the store, as "<namespace>/<name>", or "<namespace>/<name>/<uid>"
+	// when several of that name were stored. Required; at most 512 characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Database string `json:"database"`
+
+	// The store. Required.
+	// +required
+	Destination BackupDestination `json:"destination"`
+}

@@ -1,0 +1,197 @@
+package v1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MaintenanceSpec says when disruptive steps may happen.
+type MaintenanceSpec struct {
+	// Windows in which disruptive steps (restarts, switchovers, upgrades) may happen. With none,
+	// they may happen at any time. Default: none; at most 21.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=21
+	Windows []MaintenanceWindow `json:"windows,omitempty"`
+
+	// Take newer patch versions by itself, inside a window. Default: false.
+	// +optional
+	AutoUpgrade bool `json:"autoUpgrade,omitempty"`
+}
+
+// MaintenanceWindow is a weekly span of time.
+type MaintenanceWindow struct {
+	// Day of the week: 0 is Sunday, 6 is Saturday. Required.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=6
+	DayOfWeek int32 `json:"dayOfWeek"`
+
+	// When the window opens, "HH:MM" of 24 hours. Required.
+	// +required
+	// +kubebuilder:validation:MaxLength=5
+	// +kubebuilder:validation:Pattern=`^([01][0-9]|2[0-3]):[0-5][0-9]$`
+	StartTime string `json:"startTime"`
+
+	// For how long the window stays open, as "4h". Required; 10 minutes to 24 hours.
+	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
+	Duration metav1.Duration `json:"duration"`
+
+	// Time zone of startTime, an IANA name as "Europe/Berlin". Default: UTC; at most 64
+	// characters.
+	// +optional
+	// +kubebuilder:default=UTC
+	// +kubebuilder:validation:MaxLength=64
+	TimeZone string `json:"timeZone,omitempty"`
+}
+
+// ObservabilitySpec describes metrics, logs and traces of the instances.
+type ObservabilitySpec struct {
+	// Prometheus metrics of the engine. Default: on.
+	// +optional
+	Metrics *MetricsSpec `json:"metrics,omitempty"`
+
+	// Logs of agent and engine. Default: level info, in JSON.
+	// +optional
+	Logging *LoggingSpec `json:"logging,omitempty"`
+
+	// OpenTelemetry traces of the agent. Default: off.
+	// +optional
+	Tracing *TracingSpec `json:"tracing,omitempty"`
+}
+
+// MetricsSpec describes the metrics endpoint of the engine.
+type MetricsSpec struct {
+	// Whether instances serve metrics of the engine. Default: true.
+	// +optional
+	// +kubebuilder:default=true
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Whether the operator makes a ServiceMonitor, where the cluster has that kind. Default:
+	// false.
+	// +optional
+	ServiceMonitor bool `json:"serviceMonitor,omitempty"`
+
+	// Port of the metrics endpoint. Default: that of the community exporter (PostgreSQL 9187,
+	// MongoDB 9216, Redis 9121, Elasticsearch 9114, SQLite 8080); 1024 to 65535.
+	// +optional
+	// +kubebuilder:validation:Minimum=1024
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+}
+
+// LoggingSpec describes the logs of agent and engine.
+type LoggingSpec struct {
+	// Lowest level that is logged: debug, info, warning or error. Default: info.
+	// +optional
+	// +kubebuilder:default=info
+	// +kubebuilder:validation:Enum=debug;info;warning;error
+	Level string `json:"level,omitempty"`
+
+	// Format of log lines: json or text. Default: json.
+	// +optional
+	// +kubebuilder:default=json
+	// +kubebuilder:validation:Enum=json;text
+	Format string `json:"format,omitempty"`
+}
+
+// TracingSpec says where traces are sent.
+type TracingSpec struct {
+	// Whether the agent sends traces. Default: false.
+	// +optional
+	Enabled bool `json:"enabled,omitempty"`
+
+	// Address of an OTLP collector over gRPC, as "otel-collector.monitoring:4317". Required when
+	// enabled; at most 512 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// Of a million traces, how many are sampled. Default: 10000; 0 to 1000000.
+	// +optional
+	// +kubebuilder:default=10000
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	SamplingRatePerMillion *int32 `json:"samplingRatePerMillion,omitempty"`
+}
+
+// DeletionPolicy says what happens to the data when the Database is deleted.
+//
+// +kubebuilder:validation:Enum=Retain;Snapshot;Delete
+type DeletionPolicy string
+
+// The deletion policies.
+const (
+	// DeletionRetain keeps volumes, credentials and backups; a Database of the same name takes them over.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionSnapshot takes a last backup before anything is removed.
+	DeletionSnapshot DeletionPolicy = "Snapshot"
+	// DeletionDelete removes volumes and credentials as well.
+	DeletionDelete DeletionPolicy = "Delete"
+)
+
+// LifecycleSpec says whether the Database runs, and what becomes of its data in the end.
+type LifecycleSpec struct {
+	// While true the operator changes nothing about this Database and still reports; failover
+	// goes on. Default: false.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+
+	// While true the instances are stopped and the volumes are kept. Default: false.
+	// +optional
+	Hibernated bool `json:"hibernated,omitempty"`
+
+	// What happens to the data when the Database is deleted: Retain keeps volumes, credentials
+	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials.
+	// Default: Retain.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// HighAvailabilitySpec describes failover.
+type HighAvailabilitySpec struct {
+	// How many replicas must have flushed a transaction before its client is told that it
+	// committed. Default: 0, asynchronous; less than topology.replicas, at most 8.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=8
+	SynchronousReplicas int32 `json:"synchronousReplicas,omitempty"`
+
+	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; greater than zero.
+	// +optional
+	// +kubebuilder:default="16Mi"
+	MaxLag *resource.Quantity `json:"maxLag,omitempty"`
+
+	// For how long a primary holds its lease without renewing it: the time to failover after a
+	// node is lost. Default: 15s; 6s to 5m, and more than renewDeadline.
+	// +optional
+	// +kubebuilder:default="15s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
+	LeaseDuration *metav1.Duration `json:"leaseDuration,omitempty"`
+
+	// After how long without a renewal a primary stops itself. Default: 10s; more than
+	// renewPeriod, and short enough to leave a margin of a tenth of leaseDuration for clocks that differ.
+	// +optional
+	// +kubebuilder:default="10s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
+	RenewDeadline *metav1.Duration `json:"renewDeadline,omitempty"`
+
+	// How often a primary renews its lease. Default: 5s; at least 1s.
+	// +optional
+	// +kubebuilder:default="5s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
+	RenewPeriod *metav1.Duration `json:"renewPeriod,omitempty"`
+
+	// How soon a failed renewal is tried again. Default: 1s; at least 200ms.
+	// +optional
+	// +kubebuilder:default="1s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
+	RetryPeriod *metav1.Duration `json:"retryPeriod,omitempty"`
+}

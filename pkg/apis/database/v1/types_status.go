@@ -1,0 +1,282 @@
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DatabasePhase is the one word for how a Database is.
+//
+// +kubebuilder:validation:Enum=Pending;Provisioning;Restoring;Ready;Degraded;Scaling;Upgrading;Updating;Paused;Failed;Deleting
+type DatabasePhase string
+
+// The phases of a Database.
+const (
+	// PhasePending: nothing was made yet; a condition says what is waited for.
+	PhasePending DatabasePhase = "Pending"
+	// PhaseProvisioning: the first instances are being made.
+	PhaseProvisioning DatabasePhase = "Provisioning"
+	// PhaseRestoring: the Database is being filled from a backup.
+	PhaseRestoring DatabasePhase = "Restoring"
+	// PhaseReady: everything is as the spec says.
+	PhaseReady DatabasePhase = "Ready"
+	// PhaseDegraded: less is available than the spec asks for; a condition says what.
+	PhaseDegraded DatabasePhase = "Degraded"
+	// PhaseScaling: instances are being added or removed.
+	PhaseScaling DatabasePhase = "Scaling"
+	// PhaseUpgrading: the engine's version is being changed.
+	PhaseUpgrading DatabasePhase = "Upgrading"
+	// PhaseUpdating: settings, resources or the pod template are being changed.
+	PhaseUpdating DatabasePhase = "Updating"
+	// PhasePaused: spec.lifecycle.paused is true.
+	PhasePaused DatabasePhase = "Paused"
+	// PhaseFailed: it cannot be provisioned; a condition says why and what to do.
+	PhaseFailed DatabasePhase = "Failed"
+	// PhaseDeleting: the Database is being deleted.
+	PhaseDeleting DatabasePhase = "Deleting"
+)
+
+// DatabaseStatus says how a Database is, as the operator last saw it.
+type DatabaseStatus struct {
+	// The one word for how it is; conditions say why.
+	// +optional
+	Phase DatabasePhase `json:"phase,omitempty"`
+
+	// What is true of the Database, each with a reason and, when it is not as it should be, a
+	// sentence that says what is wrong and what to do. True is always the good state. At most 32.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Host and port for reading and writing, as "db.namespace.svc:5432".
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// Host and port for reading only, as "db-ro.namespace.svc:5432".
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	ReadOnlyEndpoint string `json:"readOnlyEndpoint,omitempty"`
+
+	// Ready instances of those wanted, as "2/3".
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	Ready string `json:"ready,omitempty"`
+
+	// Number of ready instances.
+	// +optional
+	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+
+	// Number of instances that exist.
+	// +optional
+	Replicas int32 `json:"replicas,omitempty"`
+
+	// Label selector of the pods, in the form that the scale subresource needs.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Selector string `json:"selector,omitempty"`
+
+	// The spec.version that was last rolled out to every instance. Downgrades are judged against
+	// it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	CurrentVersion string `json:"currentVersion,omitempty"`
+
+	// The metadata.generation that this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// The instance that accepts writes.
+	// +optional
+	Primary *PrimaryStatus `json:"primary,omitempty"`
+
+	// The newest backup that succeeded.
+	// +optional
+	LastBackup *BackupReference `json:"lastBackup,omitempty"`
+
+	// The newest backup that was restored and checked.
+	// +optional
+	LastVerifiedBackup *BackupReference `json:"lastVerifiedBackup,omitempty"`
+
+	// The oldest time to which the Database can be restored.
+	// +optional
+	FirstRecoverablePoint *metav1.Time `json:"firstRecoverablePoint,omitempty"`
+
+	// The health of the whole, in a word and a sentence.
+	// +optional
+	Health *HealthStatus `json:"health,omitempty"`
+
+	// The rotation of the application account's password.
+	// +optional
+	RotationStatus *RotationStatus `json:"rotationStatus,omitempty"`
+
+	// The long change that is under way, if any.
+	// +optional
+	Operation *OperationStatus `json:"operation,omitempty"`
+
+	// Disruptive steps that are wanted and have not begun, in order. At most 64.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Plan []PlannedStep `json:"plan,omitempty"`
+
+	// Name of the Secret with the application's credentials, in the form of servicebinding.io.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	CredentialsSecret string `json:"credentialsSecret,omitempty"`
+
+	// Facts of the engine. Those that name the data (system identifier, cluster UUID) are written
+	// before anything relies on them, and never change.
+	// +optional
+	EngineStatus *EngineStatus `json:"engineStatus,omitempty"`
+}
+
+// PrimaryStatus names the instance that accepts writes.
+type PrimaryStatus struct {
+	// Name of the instance and of its pod.
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// Number of times that the right to write was acquired; it grows with every failover.
+	// +optional
+	Epoch int64 `json:"epoch,omitempty"`
+
+	// Since when this instance has been the primary.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+}
+
+// BackupReference names a backup.
+type BackupReference struct {
+	// Name of the DatabaseBackup.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// When it was completed; for a verified backup, when it was verified.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
+}
+
+// HealthStatus is the health of the whole.
+type HealthStatus struct {
+	// Healthy, Degraded, Unhealthy or Unknown.
+	// +kubebuilder:validation:Enum=Healthy;Degraded;Unhealthy;Unknown
+	Status string `json:"status"`
+
+	// What is wrong, in a sentence; empty when healthy.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// When this was last found to be different from before.
+	// +optional
+	LastChecked *metav1.Time `json:"lastChecked,omitempty"`
+}
+
+// RotationStatus says how the rotation of the password goes.
+type RotationStatus struct {
+	// Step of the rotation: Idle, Preparing, Overlap, Promoting, Draining, Revoking, RolledBack
+	// or Blocked.
+	// +kubebuilder:validation:Enum=Idle;Preparing;Overlap;Promoting;Draining;Revoking;RolledBack;Blocked
+	Phase string `json:"phase"`
+
+	// Identifies this rotation.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// The login that is published.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	ActiveUser string `json:"activeUser,omitempty"`
+
+	// When the last rotation was completed.
+	// +optional
+	LastRotation *metav1.Time `json:"lastRotation,omitempty"`
+
+	// When the next rotation begins.
+	// +optional
+	NextRotation *metav1.Time `json:"nextRotation,omitempty"`
+
+	// Until when the previous login is valid.
+	// +optional
+	PreviousValidUntil *metav1.Time `json:"previousValidUntil,omitempty"`
+}
+
+// OperationStatus is a long change with a start, steps, a deadline and an end. It holds only
+// what cannot be seen again.
+type OperationStatus struct {
+	// Identifies the operation.
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id"`
+
+	// What kind of change: Restart, Switchover, Upgrade, Scale, Restore or Rotation.
+	// +kubebuilder:validation:MaxLength=32
+	Kind string `json:"kind"`
+
+	// Step that it is at.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Phase string `json:"phase,omitempty"`
+
+	// The instance or version that it is about.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Target string `json:"target,omitempty"`
+
+	// When it began.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+
+	// When it is given up.
+	// +optional
+	Deadline *metav1.Time `json:"deadline,omitempty"`
+
+	// How it goes, in a sentence.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+}
+
+// PlannedStep is a disruptive step that is wanted and has not begun.
+type PlannedStep struct {
+	// What will be done: RestartEngine, RestartPod, Switchover, Upgrade or Scale.
+	// +kubebuilder:validation:MaxLength=32
+	Kind string `json:"kind"`
+
+	// The instance that it is about.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Target string `json:"target,omitempty"`
+
+	// Why it is wanted, in a sentence.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Reason string `json:"reason,omitempty"`
+
+	// The guard that holds it back, as MaintenanceWindow or Paused; empty when it is next.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	HeldBy string `json:"heldBy,omitempty"`
+
+	// When it may begin at the earliest.
+	// +optional
+	NotBefore *metav1.Time `json:"notBefore,omitempty"`
+}
+
+// EngineStatus holds facts of the engine; only the field of spec.engine is set.
+type EngineStatus struct {
+	// Facts of a PostgreSQL.
+	// +optional
+	PostgreSQL *PostgreSQLStatus `json:"postgresql,omitempty"`
+}
+
+// PostgreSQLStatus holds facts of a PostgreSQL.
+type PostgreSQLStatus struct {
+	// The system identifier of the data, from pg_control. Once recorded, nothing is ever
+	// initialised again, and only data with this identifier is run.
+	// +optional
+	// +kubebuilder:validation:MaxLength=20
+	SystemID string `json:"systemID,omitempty"`
+}

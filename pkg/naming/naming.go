@@ -1,0 +1,158 @@
+// Package naming spells every name, label, annotation, port and path that more than one part of
+// the operator must agree on, once.
+package naming
+
+import "strconv"
+
+// Group is the API group, and the prefix of our labels, annotations and finalizers.
+const Group = "db.platform.io"
+
+// Labels.
+const (
+	LabelName      = "app.kubernetes.io/name"
+	LabelInstance  = "app.kubernetes.io/instance"
+	LabelComponent = "app.kubernetes.io/component"
+	LabelPartOf    = "app.kubernetes.io/part-of"
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+
+	// LabelDatabase has the name of the Database on every object that belongs to it.
+	LabelDatabase = Group + "/database"
+	// LabelGroup has the name of the StatefulSet on its pods and claims.
+	LabelGroup = Group + "/group"
+	// LabelRole is set by the agent on its pod: primary, replica or none. Services select on it.
+	LabelRole = Group + "/role"
+)
+
+// ManagedBy is the value of LabelManagedBy: informers select on it.
+const ManagedBy = "database-operator"
+
+// Field managers of server-side apply. Each writer has one.
+const (
+	FieldManager       = "database-operator"
+	StatusFieldManager = "database-operator-status"
+	AgentFieldManager  = "database-agent"
+)
+
+// Finalizer keeps a Database until its deletion policy was carried out.
+const Finalizer = Group + "/cleanup"
+
+// Annotations.
+const (
+	// AnnotationDatabaseUID has the UID of the Database that an object without owner reference
+	// (claims, credentials) was made for.
+	AnnotationDatabaseUID = Group + "/database-uid"
+	// AnnotationEngine, AnnotationMajorVersion and AnnotationSystemID on a claim are the facts that outlive
+	// a Database: a new one of the same name takes the volume over only when they agree.
+	AnnotationEngine       = Group + "/engine"
+	AnnotationMajorVersion = Group + "/major-version"
+	AnnotationSystemID     = Group + "/system-id"
+	// AnnotationAdopt on a Database is a person's word that the volume of this system
+	// identifier is its own.
+	AnnotationAdopt = Group + "/adopt"
+	// AnnotationSpecGeneration on a StatefulSet is the Database's generation that its template was
+	// rendered for: a difference at the same generation comes from a new operator release alone.
+	AnnotationSpecGeneration = Group + "/spec-generation"
+	// AnnotationTemplateHash on a pod and its template tells whether the pod is up to date.
+	AnnotationTemplateHash = Group + "/template-hash"
+	// AnnotationConfigHash on a pod has the hash of the configuration; changing it makes the
+	// kubelet refresh the mounted files at once.
+	AnnotationConfigHash = Group + "/config-hash"
+	// AnnotationDigest on a Secret is a digest of the content that the operator gave it.
+	AnnotationDigest = Group + "/content-digest"
+	// AnnotationSkipFinalBackup lets a deletion with policy Snapshot go on without its backup.
+	AnnotationSkipFinalBackup = Group + "/skip-final-backup"
+)
+
+// Container names.
+const (
+	ContainerInstall  = "install-agent"
+	ContainerDatabase = "database"
+)
+
+// Paths in the database container.
+const (
+	// PathAgent has the agent's binary, copied there by the init container.
+	PathAgent = "/agent"
+	// PathVolume is the mount of the data volume. Data lies in folders below it.
+	PathVolume = "/var/lib/database"
+	// PathConfig has the files of the ConfigMap <db>-config.
+	PathConfig = "/etc/database/config"
+	// PathRun is for sockets; an emptyDir.
+	PathRun = "/run/database"
+)
+
+// Ports of the agent.
+const (
+	// PortAgent serves probes and the agent's own metrics, over HTTP.
+	PortAgent = 8008
+	// PortPeers is for requests between the agents of one Database, over mutual TLS.
+	PortPeers = 8009
+)
+
+// Port names.
+const (
+	PortNameDatabase = "database"
+	PortNameAgent    = "agent"
+)
+
+// Names of objects of one Database, from its name.
+
+// Instance is the name of the n-th instance of a group, of its pod and its DatabaseInstance.
+func Instance(group string, ordinal int32) string {
+	return group + "-" + strconv.Itoa(int(ordinal))
+}
+
+// Claim is the name of the claim of an instance: StatefulSet makes it from the template's name.
+func Claim(instance string) string { return ClaimTemplate + "-" + instance }
+
+// ClaimTemplate is the name of the volume claim template, and of the pod's volume.
+const ClaimTemplate = "data"
+
+// Service is the Service of the primary, for reading and writing.
+func Service(database string) string { return database }
+
+// ReadOnlyService is the Service of the replicas.
+func ReadOnlyService(database string) string { return database + "-ro" }
+
+// HeadlessService gives every instance its DNS name.
+func HeadlessService(database string) string { return database + "-headless" }
+
+// Config is the ConfigMap with the engine's configuration files.
+func Config(database string) string { return database + "-config" }
+
+// Agent is the ServiceAccount, Role and RoleBinding of the Database's agents.
+func Agent(database string) string { return database + "-agent" }
+
+// Credentials is the Secret for applications, in the form of servicebinding.io.
+func Credentials(database string) string { return database + "-credentials" }
+
+// CredentialsNew and CredentialsOld are the Secrets of a rotation under way.
+func CredentialsNew(database string) string { return database + "-credentials-new" }
+
+// CredentialsOld is the Secret with the previous login while it is still valid.
+func CredentialsOld(database string) string { return database + "-credentials-old" }
+
+// Accounts is the Secret with the master copy of every account's password.
+func Accounts(database string) string { return database + "-accounts" }
+
+// AgentTLS is the Secret with the certificates of the agents.
+func AgentTLS(database string) string { return database + "-agent-tls" }
+
+// Lease is the Lease of the primary.
+func Lease(database string) string { return database + "-primary" }
+
+// Disruption is the PodDisruptionBudget of a role.
+func Disruption(database, role string) string { return database + "-" + role }
+
+// Host is the DNS name of a Service.
+func Host(service, namespace string) string { return service + "." + namespace + ".svc" }
+
+// InstanceHost is the stable DNS name of an instance.
+func InstanceHost(instance, database, namespace string) string {
+	return instance + "." + Host(HeadlessService(database), namespace)
+}
+
+// SelectorLabels are the labels by which every object of a Database is found.
+func SelectorLabels(database string) map[string]string {
+	return map[string]string{LabelManagedBy: ManagedBy, LabelDatabase: database}
+}
