@@ -1,0 +1,106 @@
+# Everything that is done to this repository is a target here; `make help` lists them.
+# Needs Go, git and make. The local cluster also needs Linux and root; what else it lacks it installs with apt-get.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Where programs, images and the local cluster are kept.
+CACHE := $(or $(DATABASE_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/database-operator)
+export DATABASE_OPERATOR_CACHE := $(CACHE)
+CLUSTER := $(CACHE)/bin/cluster
+
+# The operator's image. It also holds the agent.
+IMAGE ?= docker.io/platform-io/database-operator:dev
+export IMAGE
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.0.0-dev)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+VERSION_PACKAGE := k8s.io/component-base/version
+LDFLAGS := -s -w -X $(VERSION_PACKAGE).gitVersion=$(VERSION) -X $(VERSION_PACKAGE).gitCommit=$(COMMIT)
+
+# Arguments for a target's program, as in: make test-e2e ARGS='-run TestPause'
+ARGS ?=
+
+##@ Try it
+
+demo: ## Start the operator and a PostgreSQL in a cluster, and write and read a row
+	@go run ./hack/e2e/demo up
+
+demo-down: ## Undo the demo, with the local cluster if the demo started it
+	@go run ./hack/e2e/demo down
+
+##@ Work on it
+
+build: ## Build the three programs into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+image: cluster-tool ## Pack the programs into an image archive, out/operator.tar, without Docker
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o out/rootfs/usr/local/bin/ ./cmd/...
+	@hack/image/pack.sh out/rootfs out/operator.tar "$(IMAGE)"
+
+generate: ## Write the generated code anew, and the CRDs
+	hack/update-codegen.sh
+
+manifests: generate ## Write the CRDs and manifests/install.yaml anew
+	hack/manifests.sh
+
+fmt: ## Format the Go code
+	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+	go run ./hack/testrunner tool golangci-lint fmt
+
+lint: ## Run golangci-lint
+	go run ./hack/testrunner lint
+
+##@ Use it in a cluster
+
+install: ## Put the CRDs into the current cluster
+	hack/kubectl apply --server-side --force-conflicts -f manifests/crd
+
+uninstall: ## Remove the CRDs, and with them every Database, from the current cluster
+	hack/kubectl delete --ignore-not-found -f manifests/crd
+
+run: install ## Run the operator here, against the current cluster
+	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" $(ARGS)
+
+cluster-up: cluster-tool ## Start the local cluster
+	$(CLUSTER) up $(ARGS)
+
+cluster-down: cluster-tool ## Stop the local cluster and remove its state
+	$(CLUSTER) down
+
+cluster-tool:
+	@go -C hack/cluster build -o $(CLUSTER) .
+
+##@ Test it
+
+test: ## Run every layer of tests, installing what they need; a summary is at the end
+	@go run ./hack/testrunner all
+
+test-unit: ## Run the tests that need nothing but Go
+	go test ./...
+	go -C hack/cluster test ./...
+
+test-integration: ## Run the controller against a real API server without nodes
+	@go run ./hack/testrunner integration
+
+test-e2e: ## Run the end-to-end tests on a cluster
+	@go run ./hack/testrunner e2e -- $(ARGS)
+
+verify: ## Check generated code, manifests, formatting, lint, documentation and modules
+	@go run ./hack/testrunner verify
+
+bench: ## Run the benchmarks; results go to out/bench.txt
+	@mkdir -p out
+	go test -run '^$$' -bench . -benchmem $(ARGS) ./... | tee out/bench.txt
+
+##@ Other
+
+clean: ## Remove what was built here; the cache stays
+	rm -rf bin out
+
+help: ## Show this text
+	@awk -f hack/help.awk $(MAKEFILE_LIST)
+
+.PHONY: demo demo-down build image generate manifests fmt lint install uninstall run cluster-up cluster-down cluster-tool test \
+	test-unit test-integration test-e2e verify bench clean help
