@@ -10,7 +10,6 @@ import (
 
 	"github.com/platform-io/database-operator/hack/cluster/internal/apiserver"
 	"github.com/platform-io/database-operator/hack/cluster/internal/build"
-	"github.com/platform-io/database-operator/hack/cluster/internal/paths"
 )
 
 func newAPIServerCommand() *cobra.Command {
@@ -70,13 +69,9 @@ func cancelWithStdin(cancel func()) {
 }
 
 func buildKube(ctx context.Context) (string, error) {
-	cache, err := paths.Default()
+	b, err := newBuilder()
 	if err != nil {
 		return "", err
 	}
-	source, err := build.FindSource()
-	if err != nil {
-		return "", err
-	}
-	return build.Builder{Cache: cache, Source: source, Log: os.Stderr}.Program(ctx, build.Programs[0])
+	return b.Program(ctx, build.Kube)
 }

@@ -30,7 +30,7 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAPIServerCommand(), newShimCommand())
+	root.AddCommand(newBuildCommand(), newAPIServerCommand(), newShimCommand())
 	return root
 }
 

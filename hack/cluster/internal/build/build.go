@@ -36,15 +36,20 @@ type Program struct {
 // kubernetesVersion is what the programs report as their version; it is that of the module k8s.io/kubernetes.
 const kubernetesVersion = "v1.37.2"
 
-// Programs are all that are built. The first takes most of the time.
-var Programs = []Program{
-	{
-		Name: "kube", Module: "kube", Package: ".", Sources: []string{"."}, Links: []string{"kubectl"},
+// The programs of a cluster. Kube takes most of the time.
+var (
+	Kube = Program{
+		Name: "kube", Module: "kube", Sources: []string{"."}, Links: []string{"kubectl"},
 		LDFlags: "-X k8s.io/component-base/version.gitVersion=" + kubernetesVersion +
 			" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37" +
 			" -X k8s.io/client-go/pkg/version.gitVersion=" + kubernetesVersion,
-	},
-}
+	}
+	CoreDNS = Program{Name: "coredns", Module: "coredns", Sources: []string{"."}}
+	CSI     = Program{Name: "loop-csi", Module: ".", Package: "csi/loop-csi", Sources: []string{"csi", "csi/loop-csi"}}
+	Pause   = Program{Name: "pause", Module: ".", Package: "pause", Sources: []string{"pause"}}
+
+	Programs = []Program{Kube, CoreDNS, CSI, Pause}
+)
 
 // Builder builds into a cache.
 type Builder struct {

@@ -1,0 +1,140 @@
+package csi
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// loopMajor is the major number of loop devices.
+const loopMajor = 7
+
+// attachLoop attaches a file to a free loop device. The device is detached by the kernel when its last user goes: mount it, then
+// close the returned file, and the unmounting will free it, whoever does that.
+func attachLoop(file string) (*os.File, error) {
+	backing, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a backing file: %w", err)
+	}
+	defer func() { _ = backing.Close() }()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the control of loop devices: %w", err)
+	}
+	defer func() { _ = control.Close() }()
+	// Between the answer and its use another process may take the device: ask again then.
+	for range 64 {
+		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return nil, fmt.Errorf("finding a free loop device: %w", err)
+		}
+		device, err := openLoop(number)
+		if err != nil {
+			return nil, err
+		}
+		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		copy(config.Info.File_name[:len(config.Info.File_name)-1], file)
+		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
+		if err == nil {
+			return device, nil
+		}
+		_ = device.Close()
+		if !errors.Is(err, unix.EBUSY) {
+			return nil, fmt.Errorf("attaching %s to a loop device: %w", file, err)
+		}
+	}
+	return nil, errors.New("all free loop devices were taken by others")
+}
+
+// openLoop opens a loop device; where /dev does not follow the kernel, as in containers, its node is made.
+func openLoop(number int) (*os.File, error) {
+	path := "/dev/loop" + strconv.Itoa(number)
+	err := unix.Mknod(path, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number))))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("making %s: %w", path, err)
+	}
+	device, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a loop device: %w", err)
+	}
+	return device, nil
+}
+
+// isAttached tells whether a loop device uses the file.
+func isAttached(file string) (bool, error) {
+	links, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return false, fmt.Errorf("listing loop devices: %w", err)
+	}
+	for _, link := range links {
+		data, err := os.ReadFile(link) // fails when the device has just been detached
+		if err == nil && strings.TrimSpace(string(data)) == file {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// isMounted tells whether something is mounted at the path.
+func isMounted(path string) (bool, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false, fmt.Errorf("reading the mounts: %w", err)
+	}
+	return mountsAt(string(data), path), nil
+}
+
+// mountsAt looks for a mount point in the text of mountinfo. Blanks in paths are written as octal there; our paths have none.
+func mountsAt(mountinfo, path string) bool {
+	for line := range strings.Lines(mountinfo) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == path {
+			return true
+		}
+	}
+	return false
+}
+
+// mountVolume mounts the file system in a backing file.
+func mountVolume(file, path string, options []string) error {
+	device, err := attachLoop(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = device.Close() }()
+	if err := unix.Mount(device.Name(), path, "ext4", 0, strings.Join(options, ",")); err != nil {
+		return fmt.Errorf("mounting %s: %w", device.Name(), err)
+	}
+	return nil
+}
+
+// bindMount mounts one path at another. A bind mount takes the flag for reading only in a second step.
+func bindMount(source, target string, readOnly bool) error {
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting %s: %w", target, err)
+	}
+	if !readOnly {
+		return nil
+	}
+	if err := unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return errors.Join(fmt.Errorf("protecting %s: %w", target, err), unmount(target))
+	}
+	return nil
+}
+
+// unmount unmounts the path as often as something is mounted there.
+func unmount(path string) error {
+	for {
+		mounted, err := isMounted(path)
+		if err != nil || !mounted {
+			return err
+		}
+		if err := unix.Unmount(path, unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmounting %s: %w", path, err)
+		}
+	}
+}
