@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// layer is a kind of test.
+type layer struct {
+	name, what string
+	// onlyByName keeps a layer out of "all".
+	onlyByName bool
+	run        func(context.Context, *repo) []result
+}
+
+var layers = []layer{
+	{name: "verify", what: "generated code, manifests, formatting, lint, documentation, modules", run: runVerify},
+	{name: "lint", what: "golangci-lint alone", onlyByName: true, run: runLint},
+	{name: "unit", what: "planners, state machines, validation, parsers", run: runUnit},
+	{name: "simulation", what: "many instances of the pure machines, with faults after every step", run: runSimulation},
+	{name: "integration", what: "the controller against a real API server without nodes", run: runIntegration},
+	{name: "e2e", what: "real databases on a cluster, with real clients", run: runE2E},
+}
+
+// simulationTests are the tests that simulate many instances; they run as a layer of their own.
+const simulationTests = "^Test.*Simulation"
+
+func runLayers(ctx context.Context, r *repo, chosen []layer) *summary {
+	s := &summary{}
+	for _, l := range chosen {
+		if ctx.Err() != nil {
+			s.add(l.name, 0, []result{{name: l.name, outcome: failed, reason: "interrupted"}})
+			continue
+		}
+		r.line("\n=== %s: %s", l.name, l.what)
+		start := time.Now()
+		results := l.run(ctx, r)
+		s.add(l.name, time.Since(start), results)
+	}
+	return s
+}
+
+func runUnit(ctx context.Context, r *repo) []result {
+	results := r.goTest(ctx, goTest{dir: ".", args: []string{"-skip", simulationTests, "./..."}})
+	return append(results, r.goTest(ctx, goTest{dir: "hack/cluster", args: []string{"./..."}})...)
+}
+
+func runSimulation(ctx context.Context, r *repo) []result {
+	return r.goTest(ctx, goTest{dir: ".", args: []string{"-run", simulationTests, "./pkg/..."}})
+}
+
+func runIntegration(ctx context.Context, r *repo) []result {
+	packages, err := r.packagesWithTag(ctx, "integration")
+	if err != nil {
+		return []result{{name: "integration", outcome: failed, reason: err.Error()}}
+	}
+	if len(packages) == 0 {
+		return nil
+	}
+	if runtime.GOOS != "linux" {
+		return skippedLayer("integration", "etcd and kube-apiserver are started as processes of this machine: that needs Linux")
+	}
+	if err := r.prepareAPIServer(ctx); err != nil {
+		return []result{{name: "integration", outcome: failed, reason: "preparing: " + err.Error()}}
+	}
+	args := append([]string{"-tags", "integration", "-count=1", "-timeout=15m"}, append(r.testArgs, packages...)...)
+	return r.goTest(ctx, goTest{dir: ".", args: args})
+}
+
+// prepareAPIServer builds kube-apiserver and etcd, outside of any time limit of a test.
+func (r *repo) prepareAPIServer(ctx context.Context) error {
+	cluster, err := r.clusterTool(ctx)
+	if err != nil {
+		return err
+	}
+	return r.once("apiserver", func() error {
+		dir, err := os.MkdirTemp("", "testrunner-")
+		if err != nil {
+			return fmt.Errorf("making a folder for the API server: %w", err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		cmd := r.command(ctx, ".", cluster, "apiserver", "--dir", filepath.Join(dir, "state"))
+		cmd.Stderr = r.out
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			return fmt.Errorf("starting the API server: %w", err)
+		}
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			return fmt.Errorf("starting the API server: %w", err)
+		}
+		if err := cmd.Start(); err != nil {
+			return fmt.Errorf("starting the API server: %w", err)
+		}
+		_, readErr := bufio.NewReader(stdout).ReadString('\n') // the kubeconfig's path: it is ready
+		_ = stdin.Close()
+		if err := cmd.Wait(); err != nil || readErr != nil {
+			return fmt.Errorf("trying the API server: %w (%w)", err, readErr)
+		}
+		return nil
+	})
+}
+
+func runE2E(ctx context.Context, r *repo) []result {
+	packages, err := r.packagesWithTag(ctx, "e2e")
+	if err != nil {
+		return []result{{name: "e2e", outcome: failed, reason: err.Error()}}
+	}
+	if len(packages) == 0 {
+		return nil
+	}
+	if why := whyNoCluster(); why != "" {
+		return skippedLayer("e2e", why)
+	}
+	if os.Getenv("KUBECONFIG") == "" {
+		cluster, err := r.clusterTool(ctx)
+		if err == nil {
+			err = r.exec(ctx, ".", cluster, "build")
+		}
+		if err != nil {
+			return []result{{name: "e2e", outcome: failed, reason: "preparing the local cluster: " + err.Error()}}
+		}
+	}
+	args := append([]string{"-tags", "e2e", "-count=1", "-timeout=60m", "-v"}, append(r.testArgs, packages...)...)
+	return r.goTest(ctx, goTest{dir: ".", args: args, verbose: true})
+}
+
+// whyNoCluster returns why there can be no cluster here, or nothing.
+func whyNoCluster() string {
+	switch {
+	case os.Getenv("KUBECONFIG") != "":
+		return ""
+	case runtime.GOOS != "linux":
+		return "the local cluster needs Linux; set KUBECONFIG to use another one"
+	case os.Geteuid() != 0:
+		return "the local cluster needs root; run as root, or set KUBECONFIG to use another cluster"
+	}
+	return ""
+}
+
+func skippedLayer(name, reason string) []result {
+	return []result{{name: name + " (the whole layer)", outcome: skipped, reason: reason}}
+}
+
+// packagesWithTag returns the packages that have test files only with the build tag.
+func (r *repo) packagesWithTag(ctx context.Context, tag string) ([]string, error) {
+	type files struct {
+		ImportPath                string
+		TestGoFiles, XTestGoFiles []string
+	}
+	list := func(args ...string) (map[string]int, error) {
+		cmd := r.command(ctx, ".", "go", append([]string{"list", "-json=ImportPath,TestGoFiles,XTestGoFiles"}, args...)...)
+		output, err := cmd.Output()
+		if err != nil {
+			return nil, fmt.Errorf("listing packages: %w", err)
+		}
+		counts := map[string]int{}
+		for decoder := json.NewDecoder(strings.NewReader(string(output))); decoder.More(); {
+			var f files
+			if err := decoder.Decode(&f); err != nil {
+				return nil, fmt.Errorf("listing packages: %w", err)
+			}
+			counts[f.ImportPath] = len(f.TestGoFiles) + len(f.XTestGoFiles)
+		}
+		return counts, nil
+	}
+	with, err := list("-tags", tag, "./...")
+	if err != nil {
+		return nil, err
+	}
+	without, err := list("./...")
+	if err != nil {
+		return nil, err
+	}
+	var packages []string
+	for path, count := range with {
+		if count > without[path] {
+			packages = append(packages, path)
+		}
+	}
+	slices.Sort(packages)
+	return packages, nil
+}
