@@ -55,10 +55,10 @@ lint: ## Run golangci-lint
 ##@ Use it in a cluster
 
 install: ## Put the CRDs into the current cluster
-	hack/kubectl apply --server-side --force-conflicts -f manifests/crd
+	hack/kubectl apply --server-side --force-conflicts -k manifests/crd
 
 uninstall: ## Remove the CRDs, and with them every Database, from the current cluster
-	hack/kubectl delete --ignore-not-found -f manifests/crd
+	hack/kubectl delete --ignore-not-found -k manifests/crd
 
 run: install ## Run the operator here, against the current cluster
 	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" $(ARGS)

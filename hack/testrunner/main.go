@@ -28,12 +28,12 @@ var errFailed = errors.New("something failed")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		if !errors.Is(err, errFailed) {
-			_, _ = fmt.Fprintln(os.Stderr, "error:", err)
-		}
-		stop()
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, errFailed) {
+		_, _ = fmt.Fprintln(os.Stderr, "error:", err)
+	}
+	if err != nil {
 		os.Exit(1)
 	}
 }
@@ -83,10 +83,14 @@ func choose(names []string) ([]layer, error) {
 
 // runTool runs a tool of the repository at its pinned version, in the folder where the command was given.
 func runTool(ctx context.Context, r *repo, args []string) error {
-	if len(args) == 0 || args[0] != golangciLint.name {
-		return fmt.Errorf("the tools are: %s", golangciLint.name)
+	i := -1
+	if len(args) > 0 {
+		i = slices.IndexFunc(tools, func(t tool) bool { return t.name == args[0] })
 	}
-	program, err := r.install(ctx, golangciLint)
+	if i < 0 {
+		return fmt.Errorf("the tools are: %v", tools)
+	}
+	program, err := r.install(ctx, tools[i])
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,11 @@ func (r *repo) files(ctx context.Context, patterns ...string) ([]string, error) 
 // tool is a program from a Go module, built once and kept in the cache.
 type tool struct{ name, pkg, version string }
 
-var golangciLint = tool{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "v2.15.0"}
+var (
+	golangciLint = tool{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "v2.15.0"}
+	kustomize    = tool{"kustomize", "sigs.k8s.io/kustomize/kustomize/v5", "v5.8.2"}
+	tools        = []tool{golangciLint, kustomize}
+)
 
 // install returns the path of the tool. A folder of its own for each version makes a change of version take effect at once.
 func (r *repo) install(ctx context.Context, t tool) (string, error) {
@@ -114,7 +118,7 @@ func (r *repo) install(ctx context.Context, t tool) (string, error) {
 	if _, err := os.Stat(program); err == nil {
 		return program, nil
 	}
-	r.line("installing %s %s", t.name, t.version)
+	_, _ = fmt.Fprintln(os.Stderr, "installing", t.name, t.version) // standard output is the tool's
 	cmd := r.command(ctx, ".", "go", "install", t.pkg+"@"+t.version)
 	cmd.Env = append(cmd.Env, "GOBIN="+dir, "GOFLAGS=")
 	if output, err := cmd.CombinedOutput(); err != nil {

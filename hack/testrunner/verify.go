@@ -99,7 +99,7 @@ func checkTidy(ctx context.Context, r *repo) error {
 }
 
 // versioned are the modules that Kubernetes releases together; the others of k8s.io have versions of their own.
-var versioned = regexp.MustCompile(`(?m)^\s*(?:k8s\.io/([a-z-]+)) v([01])\.([0-9]+\.[0-9]+)( |$)`)
+var versioned = regexp.MustCompile(`(?m)(?:^\s*(?:require )?|=> )k8s\.io/([a-z-]+) v([01])\.([0-9]+\.[0-9]+)(?: |$)`)
 
 var ownVersions = map[string]bool{"klog": true, "utils": true, "kube-openapi": true, "gengo": true}
 
