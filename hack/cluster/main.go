@@ -30,7 +30,11 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newBuildCommand(), newAPIServerCommand(), newShimCommand())
+	root.AddCommand(
+		newBuildCommand(), newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(),
+		newLoadImageCommand(), newImageCommand(), newExecCommand(), newLogsCommand(), newAPIServerCommand(),
+		newShimCommand(), newForwardCommand(), newResolveCommand(),
+	)
 	return root
 }
 

@@ -1,0 +1,243 @@
+// Package cgroup keeps everything that the cluster runs in one tree of control groups, /kdev. Whatever a process of ours starts,
+// and what that starts, is in there; so nothing escapes when the cluster is taken down, whoever its parent has become.
+//
+// On a machine with cgroup v1 the tree exists once per controller. Processes of the system (containerd, kubelet, ...) join the two
+// that are needed: pids, to be found, and freezer, to be stopped and continued. Containers are put into all by runc.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Root is the name of the tree.
+const Root = "kdev"
+
+// Tree is the tree in all hierarchies.
+type Tree struct {
+	// mounts are the hierarchies, by name of their controllers; v2 has one, with the name "".
+	mounts map[string]string
+	v2     bool
+}
+
+// Detect finds the hierarchies.
+func Detect() (Tree, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Tree{}, fmt.Errorf("reading the mounts: %w", err)
+	}
+	t := parseMounts(string(data))
+	if len(t.mounts) == 0 {
+		return Tree{}, errors.New("no control groups are mounted")
+	}
+	return t, nil
+}
+
+// parseMounts reads mountinfo. Where any controller is mounted as v1, v1 it is: the unified hierarchy beside it has none.
+func parseMounts(mountinfo string) Tree {
+	t := Tree{mounts: map[string]string{}}
+	unified := ""
+	for line := range strings.Lines(mountinfo) {
+		before, after, ok := strings.Cut(line, " - ")
+		left, right := strings.Fields(before), strings.Fields(after)
+		if !ok || len(left) < 5 || len(right) < 3 {
+			continue
+		}
+		switch path := left[4]; right[0] {
+		case "cgroup":
+			t.mounts[filepath.Base(path)] = path
+		case "cgroup2":
+			unified = path
+		}
+	}
+	if unified != "" {
+		t.v2 = len(t.mounts) == 0
+		t.mounts[""] = unified
+	}
+	return t
+}
+
+// V2 tells whether the machine has cgroup v2.
+func (t Tree) V2() bool { return t.v2 }
+
+// Create makes a group of the tree, given by its path below the root, in all hierarchies.
+func (t Tree) Create(elem ...string) error {
+	for _, mount := range t.mounts {
+		dir := mount
+		for _, name := range append([]string{Root}, elem...) {
+			if err := t.delegate(dir); err != nil {
+				return err
+			}
+			dir = filepath.Join(dir, name)
+			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("making a control group: %w", err)
+			}
+			if err := inheritCPUSet(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// delegate lets the groups below a group of v2 have controllers.
+func (t Tree) delegate(dir string) error {
+	if !t.v2 {
+		return nil
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("reading the controllers: %w", err)
+	}
+	for _, controller := range strings.Fields(string(data)) {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+			return fmt.Errorf("enabling the controller %s below %s: %w", controller, dir, err)
+		}
+	}
+	return nil
+}
+
+// inheritCPUSet gives a new group of v1 the processors and memory of its parent: without, nothing can run in it.
+func inheritCPUSet(dir string) error {
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
+		if errors.Is(err, fs.ErrNotExist) || len(strings.TrimSpace(string(parent))) == 0 {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		if present, err := os.ReadFile(filepath.Join(dir, name)); err == nil && len(strings.TrimSpace(string(present))) > 0 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), parent, 0o644); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// JoinFiles are the files to which a process writes "0" to join the group.
+func (t Tree) JoinFiles(elem ...string) []string {
+	names := []string{"pids", "freezer"}
+	if t.v2 {
+		names = []string{""}
+	}
+	var files []string
+	for _, name := range names {
+		if mount, ok := t.mounts[name]; ok {
+			files = append(files, filepath.Join(append(append([]string{mount, Root}, elem...), "cgroup.procs")...))
+		}
+	}
+	return files
+}
+
+// Kill kills everything in the tree and returns when it is gone.
+func (t Tree) Kill() error {
+	deadline := time.Now().Add(15 * time.Second)
+	for {
+		// What is frozen cannot die.
+		t.thaw()
+		processes, err := t.processes()
+		if err != nil || len(processes) == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes %v do not end", processes)
+		}
+		for _, pid := range processes {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("killing process %d: %w", pid, err)
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Processes counts the processes in the tree.
+func (t Tree) Processes() (int, error) {
+	processes, err := t.processes()
+	return len(processes), err
+}
+
+// Remove removes the tree, which must be empty of processes. The kernel needs a moment for what has just ended.
+func (t Tree) Remove() error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		var errs []error
+		for _, dir := range slices.Backward(t.dirs()) { // children before parents
+			if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, syscall.ENOENT) {
+				errs = append(errs, fmt.Errorf("removing the control group %s: %w", dir, err))
+			}
+		}
+		if len(errs) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errs...)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// dirs lists the groups of the tree in all hierarchies, parents before children.
+func (t Tree) dirs() []string {
+	var dirs []string
+	for _, mount := range t.mounts {
+		// Groups vanish while we look: what cannot be read is gone.
+		_ = filepath.WalkDir(filepath.Join(mount, Root), func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+	}
+	return dirs
+}
+
+func (t Tree) processes() ([]int, error) {
+	var pids []int
+	for _, dir := range t.dirs() {
+		data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a control group: %w", err)
+		}
+		for _, field := range strings.Fields(string(data)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil || pid == 0 {
+				return nil, fmt.Errorf("the control group %s lists the process %q", dir, field)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
+}
+
+// thaw continues whatever was stopped; it is done as far as it can be.
+func (t Tree) thaw() {
+	for _, dir := range t.dirs() {
+		_ = writeExisting(filepath.Join(dir, "freezer.state"), "THAWED")
+		_ = writeExisting(filepath.Join(dir, "cgroup.freeze"), "0")
+	}
+}
+
+func writeExisting(file, text string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}

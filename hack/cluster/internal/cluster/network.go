@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/platform-io/database-operator/hack/cluster/internal/process"
+)
+
+// network makes the namespaces, links and routes for the nodes. Nothing of it is in the host's namespace.
+func (c *Cluster) network(ctx context.Context, nodes []node) error {
+	if err := c.fabric(ctx); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := c.connect(ctx, n); err != nil {
+			return fmt.Errorf("connecting %s: %w", n.name, err)
+		}
+	}
+	for _, from := range nodes {
+		for _, to := range nodes {
+			if from.name == to.name {
+				continue
+			}
+			if err := ip(ctx, from.name, "route", "replace", to.podCIDR(), "via", to.address()); err != nil {
+				return fmt.Errorf("routing from %s to %s: %w", from.name, to.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// fabric makes the namespace of the control plane, with a bridge to which the nodes are connected.
+func (c *Cluster) fabric(ctx context.Context) error {
+	if err := addNetns(ctx, fabric); err != nil {
+		return err
+	}
+	if !hasLink(ctx, fabric, "br0") {
+		if err := ip(ctx, fabric, "link", "add", "br0", "type", "bridge"); err != nil {
+			return err
+		}
+	}
+	if err := ip(ctx, fabric, "address", "replace", fabricAddress+"/"+fabricPrefix, "dev", "br0"); err != nil {
+		return err
+	}
+	if err := ip(ctx, fabric, "link", "set", "br0", "up"); err != nil {
+		return err
+	}
+	return c.forwardPackets(fabric)
+}
+
+// connect makes the namespace of a node and its link to the bridge.
+func (c *Cluster) connect(ctx context.Context, n node) error {
+	if err := addNetns(ctx, n.name); err != nil {
+		return err
+	}
+	if !hasLink(ctx, n.name, "eth0") {
+		err := ip(ctx, "", "link", "add", n.veth(), "netns", netns(fabric), "type", "veth", "peer", "name", "eth0", "netns", netns(n.name))
+		if err != nil {
+			return err
+		}
+	}
+	steps := []struct {
+		namespace string
+		args      []string
+	}{
+		{fabric, []string{"link", "set", n.veth(), "master", "br0", "up"}},
+		{n.name, []string{"address", "replace", n.address() + "/" + fabricPrefix, "dev", "eth0"}},
+		{n.name, []string{"link", "set", "eth0", "up"}},
+		{n.name, []string{"route", "replace", "default", "via", fabricAddress}},
+		{fabric, []string{"route", "replace", n.podCIDR(), "via", n.address()}},
+	}
+	for _, step := range steps {
+		if err := ip(ctx, step.namespace, step.args...); err != nil {
+			return err
+		}
+	}
+	return c.forwardPackets(n.name)
+}
+
+// addNetns makes a namespace. A file that is none is what remains when its making was interrupted.
+func addNetns(ctx context.Context, name string) error {
+	if ip(ctx, name, "link", "set", "lo", "up") == nil {
+		return nil
+	}
+	if err := os.Remove(netnsFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a broken namespace: %w", err)
+	}
+	if err := ip(ctx, "", "netns", "add", netns(name)); err != nil {
+		return err
+	}
+	return ip(ctx, name, "link", "set", "lo", "up")
+}
+
+func hasLink(ctx context.Context, namespace, link string) bool {
+	return ip(ctx, namespace, "link", "show", "dev", link) == nil
+}
+
+// forwardPackets makes a namespace a router. The setting can be written only by a process inside.
+func (c *Cluster) forwardPackets(namespace string) error {
+	cmd, err := process.Command(process.Spec{
+		Name: "sysctl", Netns: netnsFile(namespace), Args: []string{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
+	})
+	if err != nil {
+		return err
+	}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("forwarding packets in %s: %w: %s", namespace, err, output)
+	}
+	return nil
+}
+
+// ip runs the command ip of iproute2 for a namespace of ours, or for the host's if none is given.
+func ip(ctx context.Context, namespace string, args ...string) error {
+	if namespace != "" {
+		args = append([]string{"-n", netns(namespace)}, args...)
+	}
+	cmd := exec.CommandContext(ctx, "ip", args...)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}
+
+// removeNetwork removes all namespaces of ours, and with them every link and route.
+func removeNetwork(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(netnsDir, netnsPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("listing network namespaces: %w", err)
+	}
+	for _, file := range files {
+		if err := ip(ctx, "", "netns", "delete", filepath.Base(file)); err == nil {
+			continue
+		}
+		// Its making was interrupted between the file and the mount.
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing a broken namespace: %w", err)
+		}
+	}
+	return nil
+}
