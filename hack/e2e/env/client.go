@@ -1,0 +1,92 @@
+package env
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// clientImage has psql.
+const clientImage = "docker.io/library/postgres:15"
+
+const clientName = "client"
+
+// Client is a pod with psql that is no part of any Database: an application.
+type Client struct {
+	env       *Env
+	namespace string
+}
+
+// StartClient starts the pod, if it is not there, and waits until it runs.
+func (e *Env) StartClient(ctx context.Context, namespace string) (*Client, error) {
+	pods := e.Kube.CoreV1().Pods(namespace)
+	if _, err := pods.Create(ctx, clientPod(), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return nil, fmt.Errorf("starting the client: %w", err)
+	}
+	err := Poll(ctx, 3*time.Minute, "the client's pod", func(ctx context.Context) (string, error) {
+		pod, err := pods.Get(ctx, clientName, metav1.GetOptions{})
+		if err != nil {
+			return "", fmt.Errorf("reading the client's pod: %w", err)
+		}
+		if pod.Status.Phase == corev1.PodRunning {
+			return "", nil
+		}
+		return fmt.Sprint("its phase is ", pod.Status.Phase), nil
+	})
+	return &Client{env: e, namespace: namespace}, err
+}
+
+func clientPod() *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: clientName},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken:  new(false),
+			TerminationGracePeriodSeconds: new(int64(0)),
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot:   new(true),
+				RunAsUser:      new(int64(10001)),
+				RunAsGroup:     new(int64(10001)),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name:    "psql",
+				Image:   clientImage,
+				Command: []string{"sleep", "infinity"},
+				Env:     []corev1.EnvVar{{Name: "PGCONNECT_TIMEOUT", Value: "5"}, {Name: "HOME", Value: "/tmp"}},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: new(false),
+					ReadOnlyRootFilesystem:   new(true),
+					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
+
+// psql reads the connection's address from the first line of its input, so that the password is in no argument list, and SQL from the rest.
+const psql = `IFS= read -r uri; exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
+
+// Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|".
+func (c *Client) Query(ctx context.Context, uri, sql string) (string, error) {
+	output, err := c.env.Kubectl(ctx, uri+"\n"+sql+"\n", "exec", "--stdin", "--namespace", c.namespace, clientName, "--", "bash", "-c", psql)
+	return strings.TrimSpace(output), err
+}
+
+// URI is where the Database's Secret says that it can be reached, and how.
+func (e *Env) URI(ctx context.Context, namespace, database string) (string, error) {
+	secret, err := e.Kube.CoreV1().Secrets(namespace).Get(ctx, database+"-credentials", metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading the credentials: %w", err)
+	}
+	uri := string(secret.Data["uri"])
+	if uri == "" {
+		return "", errors.New("the Secret with the credentials has no uri")
+	}
+	return uri, nil
+}
