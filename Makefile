@@ -37,7 +37,7 @@ build: ## Build the three programs into bin/
 
 image: cluster-tool ## Pack the programs into an image archive, out/operator.tar, without Docker
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o out/rootfs/usr/local/bin/ ./cmd/...
-	@hack/image/pack.sh out/rootfs out/operator.tar "$(IMAGE)"
+	@hack/image/pack.sh $(CLUSTER) "$(IMAGE)"
 
 generate: ## Write the generated code anew, and the CRDs
 	hack/update-codegen.sh

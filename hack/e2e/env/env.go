@@ -29,6 +29,9 @@ import (
 // DefaultImage is the operator's image in the manifests.
 const DefaultImage = "docker.io/platform-io/database-operator:dev"
 
+// nodes is how many nodes the local cluster gets: with two, clients and databases reach each other over the network.
+const nodes = "2"
+
 // Env is a cluster.
 type Env struct {
 	Config *rest.Config
@@ -125,7 +128,11 @@ func (e *Env) up(ctx context.Context) error {
 			return fmt.Errorf("noting that the cluster is ours: %w", err)
 		}
 	}
-	return e.run(ctx, ".", nil, e.clusterTool(), "up")
+	args := []string{"up"}
+	if e.Started {
+		args = append(args, "--nodes", nodes)
+	}
+	return e.run(ctx, ".", nil, e.clusterTool(), args...)
 }
 
 func (e *Env) answers(ctx context.Context) error {

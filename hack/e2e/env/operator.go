@@ -71,7 +71,7 @@ func (e *Env) loadImage(ctx context.Context, image string) (string, error) {
 	if _, err := io.Copy(hash, file); err != nil {
 		return "", fmt.Errorf("reading the image: %w", err)
 	}
-	return hex.EncodeToString(hash.Sum(nil))[:16], e.run(ctx, ".", nil, e.clusterTool(), "load-image", archive)
+	return hex.EncodeToString(hash.Sum(nil))[:16], e.run(ctx, ".", nil, e.clusterTool(), "load-image", "--tar", archive)
 }
 
 // manifests returns install.yaml with this image in the operator's Deployment.
