@@ -1,0 +1,325 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
+)
+
+// The loop.
+//
+//  1. Wait for an event: a function that changes what is known, the tick, or the end.
+//  2. Look at the clock and the mounted files; name the next step; publish the status.
+//  3. When no step is under way, begin the one that was named. Its result is an event.
+//
+// When the context ends, the step under way is cancelled, and the loop goes on until the engine is
+// down; it returns then.
+
+const (
+	tick = time.Second
+	// exitMargin is kept of the grace period for the last report and the end of the process.
+	exitMargin = 2 * time.Second
+)
+
+// Options are what an agent is told.
+type Options struct {
+	Database, Instance, Namespace, PodUID string
+
+	// VolumeDir has the agent's folder; ConfigDir the mounted configuration.
+	VolumeDir, ConfigDir string
+
+	// GracePeriod is the time from SIGTERM to SIGKILL.
+	GracePeriod time.Duration
+	// Listen is the address of probes and metrics.
+	Listen string
+	// Version is the agent's own.
+	Version string
+
+	Driver     Driver
+	Supervisor *Supervisor
+	Kube       kubernetes.Interface
+	Databases  clientset.Interface
+	Metrics    *Metrics
+}
+
+// Agent runs one instance.
+type Agent struct {
+	Options
+	store    *Store
+	configs  *ConfigStore
+	reporter *reporter
+	health   *health
+
+	events chan func(*memory)
+	// background ends with the agent, not with SIGTERM: a stop needs all of it.
+	background context.Context //nolint:containedctx // the lifetime of the agent's goroutines
+	heartbeat  atomic.Int64
+}
+
+// memory is owned by the loop.
+type memory struct {
+	observed
+	instance *dbv1.DatabaseInstance
+	spec     *dbv1.DatabaseInstanceSpec
+	state    State
+
+	// settledGeneration is the newest generation for which nothing was left to begin.
+	settledGeneration int64
+	process           Engine
+	readyAt           time.Time
+	// fellBack: since the operation began, the good configuration had to replace the new one.
+	fellBack       bool
+	stopAsked      bool
+	restart        restartBackoff
+	failures       map[string]*backoff
+	probeFailures  int
+	conditions     []metav1.Condition
+	storage        *dbv1.InstanceStorageStatus
+	storageAt      time.Time
+	mountError     string
+	labelCheckedAt time.Time
+
+	busy   bool
+	cancel context.CancelFunc
+}
+
+// New makes an agent.
+func New(options Options) *Agent {
+	return &Agent{Options: options, events: make(chan func(*memory), 16), health: &health{}}
+}
+
+// Run runs the instance until the context ends and its engine is down.
+func (a *Agent) Run(ctx context.Context) error {
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	a.background = background
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer end()
+
+	a.beat()
+	if err := a.serve(background, &group); err != nil {
+		return err
+	}
+	group.Go(func() { a.Supervisor.Run(background) })
+	m, err := a.open(ctx)
+	if err != nil || m == nil {
+		return err
+	}
+	a.reporter = newReporter(a.Databases, a.Namespace, a.Instance, a.Metrics)
+	group.Go(func() { a.reporter.run(background) })
+	group.Go(func() { a.watch(background) })
+	a.loop(ctx, m)
+	a.reporter.flush(background, exitMargin/2)
+	return nil
+}
+
+// open takes the volume, and reads what an earlier agent left there. It waits for another agent that
+// still has the volume; it returns nothing when it is told to end meanwhile.
+func (a *Agent) open(ctx context.Context) (*memory, error) {
+	dir := filepath.Join(a.VolumeDir, "agent")
+	store, err := OpenStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	a.store = store
+	for waited := false; ; waited = true {
+		locked, err := store.TryLock()
+		if err != nil {
+			return nil, err
+		}
+		if locked {
+			break
+		}
+		if !waited {
+			klog.FromContext(ctx).Info("Another agent has the volume; waiting until it is gone")
+		}
+		a.beat()
+		if !pause(ctx, tick) {
+			return nil, nil
+		}
+	}
+	if a.configs, err = NewConfigStore(filepath.Join(dir, "config")); err != nil {
+		return nil, err
+	}
+	state, err := store.Load()
+	if err != nil {
+		return nil, err
+	}
+	return a.remember(state), nil
+}
+
+// remember is what is known at the start.
+func (a *Agent) remember(state State) *memory {
+	if state.PodUID != a.PodUID {
+		state.PodUID, state.EngineStarts = a.PodUID, 0
+	}
+	m := &memory{spec: state.Spec, state: state, failures: map[string]*backoff{}}
+	m.engine = engineDown
+	m.operation = state.Operation
+	// Whatever was running ended with the container.
+	m.operationDown = true
+	m.accounts = map[string]accountFacts{}
+	m.retryAt = map[string]time.Time{}
+	m.config.current, m.config.good = a.configs.Current(), a.configs.Good()
+	return m
+}
+
+func (a *Agent) loop(ctx context.Context, m *memory) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	stopping := ctx.Done()
+	for {
+		if done := a.turn(ctx, m); done {
+			return
+		}
+		wake, stop := wakeUp(m)
+		select {
+		case <-stopping:
+			stopping = nil
+			m.stopping = true
+			if m.busy {
+				m.cancel()
+			}
+		case event := <-a.events:
+			event(m)
+		case <-wake:
+		case <-ticker.C:
+		}
+		stop()
+	}
+}
+
+// wakeUp is a timer for a restart that is due between two ticks.
+func wakeUp(m *memory) (<-chan time.Time, func()) {
+	delay := time.Until(m.restartAt)
+	if delay <= 0 {
+		return nil, func() {}
+	}
+	timer := time.NewTimer(delay)
+	return timer.C, func() { timer.Stop() }
+}
+
+// turn looks, decides, reports, and begins the next step. It says whether the agent is done.
+func (a *Agent) turn(ctx context.Context, m *memory) bool {
+	a.beat()
+	a.observe(m)
+	next := nextStep(&m.observed, a.Driver.Engine(), m.spec)
+	if next.kind == stepWait && m.instance != nil {
+		m.settledGeneration = m.instance.Generation
+	}
+	a.publish(m, next)
+	switch {
+	case next.kind == stepExit && !m.busy:
+		return true
+	case next.kind == stepWait, next.kind == stepExit, m.busy:
+		return false
+	}
+	a.begin(ctx, m, next)
+	return false
+}
+
+// observe looks at what changes without an event.
+func (a *Agent) observe(m *memory) {
+	m.now = time.Now()
+	if m.now.Sub(m.storageAt) >= storagePeriod {
+		m.storage, m.storageAt = readStorage(a.VolumeDir), m.now
+	}
+	// While the wanted configuration is in use, the mount may lag or lead: nobody acts on it.
+	if spec := m.spec; spec != nil && spec.ConfigHash != "" && spec.ConfigHash == m.config.current {
+		m.config.mounted = m.config.current
+	} else {
+		a.observeMount(m)
+	}
+	m.labelDue = m.now.Sub(m.labelCheckedAt) >= labelPeriod
+	m.fresh = m.instance != nil
+}
+
+func (a *Agent) observeMount(m *memory) {
+	hash, _, err := mountedHash(a.ConfigDir)
+	m.mountError = ""
+	if err != nil {
+		m.mountError = err.Error()
+		return
+	}
+	m.config.mounted = hash
+}
+
+// begin carries out a step beside the loop.
+func (a *Agent) begin(ctx context.Context, m *memory, next step) {
+	logger := klog.FromContext(ctx)
+	logger.V(2).Info("Step", "step", next.kind, "account", next.account, "why", next.message)
+	base := a.background
+	stepCtx, cancel := context.WithCancel(base)
+	m.busy, m.cancel = true, cancel
+	action := a.action(m, next)
+	go func() {
+		defer cancel()
+		update, err := action(stepCtx)
+		a.post(base, func(m *memory) {
+			m.busy, m.cancel = false, nil
+			if update != nil {
+				update(m)
+			}
+			a.finish(logger, m, next, err)
+		})
+	}()
+}
+
+// finish notes how a step ended.
+func (a *Agent) finish(logger klog.Logger, m *memory, next step, err error) {
+	key := next.key()
+	if err == nil {
+		delete(m.failures, key)
+		return
+	}
+	if m.stopping && errors.Is(err, context.Canceled) {
+		return
+	}
+	if m.failures[key] == nil {
+		m.failures[key] = &backoff{}
+	}
+	m.retryAt[key] = m.failures[key].fail(time.Now())
+	a.Metrics.stepFailed(next.kind)
+	logger.Error(err, "Step failed", "step", next.kind, "account", next.account)
+}
+
+// post gives the loop an event.
+func (a *Agent) post(ctx context.Context, event func(*memory)) {
+	select {
+	case a.events <- event:
+	case <-ctx.Done():
+	}
+}
+
+func (a *Agent) beat() { a.heartbeat.Store(time.Now().UnixNano()) }
+
+// save writes the state when it changed.
+func (a *Agent) save(before, after State) error {
+	if err := a.store.Save(before, after); err != nil {
+		return fmt.Errorf("keep the state: %w", err)
+	}
+	return nil
+}
+
+// pause waits, and says whether the context still holds.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	informers "github.com/platform-io/database-operator/pkg/generated/informers/externalversions"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// What the agent asks of Kubernetes: its own DatabaseInstance (one list and watch, restricted to its
+// name, which is what its Role allows), the Secrets of its accounts when it needs them, and its own
+// pod, whose role label it sets.
+
+// labelPeriod is the pause between looks at the pod's label.
+const labelPeriod = 30 * time.Second
+
+// watch posts every version of the DatabaseInstance. The informer retries for ever, with backoff.
+func (a *Agent) watch(ctx context.Context) {
+	factory := informers.NewSharedInformerFactoryWithOptions(a.Databases, 0,
+		informers.WithNamespace(a.Namespace),
+		informers.WithTweakListOptions(func(options *metav1.ListOptions) {
+			options.FieldSelector = fields.OneTermEqualSelector("metadata.name", a.Instance).String()
+		}))
+	seen := func(object any) {
+		if instance, ok := object.(*dbv1.DatabaseInstance); ok && instance.Name == a.Instance {
+			a.post(ctx, func(m *memory) { a.take(m, instance) })
+		}
+	}
+	informer := factory.Database().V1().DatabaseInstances().Informer()
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    seen,
+		UpdateFunc: func(_, object any) { seen(object) },
+		// A DatabaseInstance that was deleted changes nothing: the pod follows it, or a new one comes.
+	}); err != nil {
+		klog.FromContext(ctx).Error(err, "The DatabaseInstance cannot be watched")
+		return
+	}
+	factory.StartWithContext(ctx)
+	<-ctx.Done()
+	factory.Shutdown()
+}
+
+// take learns a version of the DatabaseInstance, and keeps its spec on the volume.
+func (a *Agent) take(m *memory, shared *dbv1.DatabaseInstance) {
+	if m.instance == nil || m.instance.UID != shared.UID {
+		m.conditions = shared.Status.Conditions
+	}
+	changed := m.spec == nil || !equality.Semantic.DeepEqual(m.spec, &shared.Spec)
+	m.instance, m.spec = shared, &shared.Spec
+	if !changed {
+		return
+	}
+	// Another wish is a reason to try again at once.
+	clear(m.retryAt)
+	clear(m.failures)
+	before := m.state
+	m.state.Spec = shared.Spec.DeepCopy()
+	if err := a.save(before, m.state); err != nil {
+		m.state.Spec = before.Spec
+		klog.FromContext(a.background).Error(err, "The spec could not be kept on the volume")
+	}
+}
+
+// password reads an account's password, when it has one.
+func (a *Agent) password(ctx context.Context, account *dbv1.InstanceAccount) (string, error) {
+	ref := account.PasswordRef
+	if account.State == dbv1.AccountAbsent || ref == nil {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	secret, err := a.Kube.CoreV1().Secrets(a.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("read its password: %w", err)
+	}
+	value := secret.Data[ref.Key]
+	if len(value) == 0 {
+		return "", fmt.Errorf("read its password: the Secret %s has no key %s", ref.Name, ref.Key)
+	}
+	return string(value), nil
+}
+
+// label makes the pod's label say the role. Only the pod of our own UID is changed: another one of
+// the same name has its own agent.
+func (a *Agent) label(role dbv1.InstanceRole) action {
+	return func(ctx context.Context) (func(*memory), error) {
+		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+		defer cancel()
+		pods := a.Kube.CoreV1().Pods(a.Namespace)
+		pod, err := pods.Get(ctx, a.Instance, metav1.GetOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("read the pod: %w", err)
+		}
+		if a.PodUID != "" && string(pod.UID) != a.PodUID {
+			return nil, fmt.Errorf("set the role label: the pod %s is another one now", a.Instance)
+		}
+		if pod.Labels[naming.LabelRole] != string(role) {
+			patch, err := labelPatch(pod.UID, pod.Labels, role)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := pods.Patch(ctx, a.Instance, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: naming.AgentFieldManager}); err != nil {
+				return nil, fmt.Errorf("set the role label: %w", err)
+			}
+			klog.FromContext(ctx).Info("Set the role label", "role", role)
+		}
+		return func(m *memory) { m.labelled, m.labelCheckedAt = role, time.Now() }, nil
+	}
+}
+
+// labelPatch sets the role label of exactly this pod.
+func labelPatch(uid types.UID, labels map[string]string, role dbv1.InstanceRole) ([]byte, error) {
+	operations := []map[string]any{{"op": "test", "path": "/metadata/uid", "value": uid}}
+	if labels == nil {
+		operations = append(operations, map[string]any{"op": "add", "path": "/metadata/labels", "value": map[string]string{}})
+	}
+	operations = append(operations, map[string]any{
+		"op": "add", "path": "/metadata/labels/" + escapePointer(naming.LabelRole), "value": string(role),
+	})
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return nil, fmt.Errorf("encode the patch of the label: %w", err)
+	}
+	return patch, nil
+}
+
+// escapePointer makes a key a part of a JSON pointer.
+func escapePointer(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}

@@ -1,0 +1,364 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// How each step is carried out. A step reads what it needs from memory before it begins, and hands
+// what it found back as an update.
+
+// action does a step. Its update is applied whether or not it failed.
+type action func(ctx context.Context) (update func(*memory), err error)
+
+const (
+	inspectTimeout   = time.Minute
+	bootstrapTimeout = 30 * time.Minute
+	configTimeout    = time.Minute
+	accountTimeout   = time.Minute
+	apiTimeout       = 10 * time.Second
+)
+
+// action is what a step does.
+func (a *Agent) action(m *memory, next step) action {
+	switch next.kind {
+	case stepInspect:
+		return a.inspect
+	case stepBootstrap:
+		return a.bootstrap(m.state)
+	case stepConfig:
+		return a.configure(m.engine == engineRunning)
+	case stepFallback:
+		return a.fallBack(m.config.current, m.config.good, m.lastError)
+	case stepStart:
+		return a.start(m)
+	case stepStop:
+		m.stopAsked = true
+		return a.stop(m.process, m.stopping)
+	case stepBeginOperation:
+		return a.beginOperation(m.state, m.spec.Operation, m.engine)
+	case stepEndOperation:
+		return a.endOperation(m)
+	case stepLabel:
+		return a.label(m.role())
+	case stepAccount:
+		return a.account(m.spec, next.account)
+	}
+	return func(context.Context) (func(*memory), error) {
+		return nil, fmt.Errorf("no such step: %s", next.kind)
+	}
+}
+
+func (a *Agent) inspect(ctx context.Context) (func(*memory), error) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	volume, err := a.Driver.Inspect(ctx)
+	if err != nil {
+		return func(m *memory) { m.lastError = err.Error() }, err
+	}
+	return func(m *memory) {
+		if m.volume == nil {
+			klog.FromContext(a.background).Info("Looked at the volume", "state", volume.State, "systemID", volume.SystemID, "message", volume.Message)
+		}
+		m.volume = &volume
+		m.retryAt[step{kind: stepInspect}.key()] = time.Now().Add(lookAgain)
+	}, nil
+}
+
+// bootstrap gives the new data its id before there is data.
+func (a *Agent) bootstrap(before State) action {
+	return func(ctx context.Context) (func(*memory), error) {
+		ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
+		defer cancel()
+		after := before
+		after.DataID = newDataID()
+		if err := a.save(before, after); err != nil {
+			return nil, err
+		}
+		if err := a.Driver.Bootstrap(ctx); err != nil {
+			return func(m *memory) { m.state.DataID, m.lastError = after.DataID, err.Error() }, err
+		}
+		return func(m *memory) {
+			m.state.DataID, m.lastError, m.volume = after.DataID, "", nil
+			delete(m.retryAt, step{kind: stepInspect}.key())
+		}, nil
+	}
+}
+
+// configure takes the mounted files over when the engine accepts them.
+func (a *Agent) configure(running bool) action {
+	return func(ctx context.Context) (func(*memory), error) {
+		ctx, cancel := context.WithTimeout(ctx, configTimeout)
+		defer cancel()
+		hash, files, err := mountedHash(a.ConfigDir)
+		if err != nil {
+			return nil, err
+		}
+		dir, err := a.configs.Stage(files)
+		if err != nil {
+			return nil, err
+		}
+		if err := a.Driver.CheckConfig(ctx, dir); err != nil {
+			return refused(hash, err)
+		}
+		before := a.configs.Current()
+		if err := a.configs.Use(hash); err != nil {
+			return nil, err
+		}
+		if !running {
+			return applied(hash, nil, a.configs.Good()), nil
+		}
+		pending, err := a.Driver.Reload(ctx)
+		if err != nil {
+			return a.takeBack(ctx, before, hash, err)
+		}
+		if len(pending) == 0 {
+			err = a.configs.MarkGood()
+		}
+		return applied(hash, pending, a.configs.Good()), err
+	}
+}
+
+// takeBack returns to the configuration before one that could not be read in.
+func (a *Agent) takeBack(ctx context.Context, before, hash string, cause error) (func(*memory), error) {
+	if err := a.configs.Use(before); err != nil {
+		return nil, errors.Join(cause, err)
+	}
+	if _, err := a.Driver.Reload(ctx); err != nil {
+		return nil, errors.Join(cause, err)
+	}
+	return refused(hash, cause)
+}
+
+// refused is the update after the engine said no. An error of another kind says nothing about
+// the configuration, and the step is tried again.
+func refused(hash string, err error) (func(*memory), error) {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		return nil, err
+	}
+	return func(m *memory) { m.config.refused, m.config.refusal = hash, refusal.Error() }, nil
+}
+
+func applied(hash string, pending []string, good string) func(*memory) {
+	return func(m *memory) {
+		m.config.current, m.config.good, m.config.pendingRestart = hash, good, pending
+		m.config.refused, m.config.refusal = "", ""
+		// A start that failed says nothing about these files.
+		m.startFailed = false
+		m.restartAt = time.Time{}
+	}
+}
+
+// fallBack returns to the last good configuration after a start with a new one failed.
+func (a *Agent) fallBack(failed, good, lastError string) action {
+	return func(context.Context) (func(*memory), error) {
+		if err := a.configs.Use(good); err != nil {
+			return nil, err
+		}
+		return func(m *memory) {
+			m.config.current, m.config.pendingRestart = good, nil
+			m.config.refused, m.config.refusal = failed, "the engine did not start with it: "+lastError
+			m.startFailed, m.restartAt, m.fellBack = false, time.Time{}, true
+		}, nil
+	}
+}
+
+// start starts the engine. The count is written first: what is counted is tries.
+func (a *Agent) start(m *memory) action {
+	before := m.state
+	return func(ctx context.Context) (func(*memory), error) {
+		after := before
+		after.EngineStarts++
+		if err := a.save(before, after); err != nil {
+			return nil, err
+		}
+		a.Metrics.starts.Inc()
+		// The engine outlives the step that starts it.
+		engine, err := a.Driver.Start(a.background, a.configs.Path())
+		if err != nil {
+			return func(m *memory) {
+				m.state.EngineStarts = after.EngineStarts
+				a.engineEnded(m, nil, err)
+			}, nil
+		}
+		return func(m *memory) {
+			m.state.EngineStarts = after.EngineStarts
+			a.engineStarted(m, engine)
+		}, nil
+	}
+}
+
+func (a *Agent) engineStarted(m *memory, engine Engine) {
+	m.process, m.engine = engine, engineStarting
+	m.readyAt, m.report, m.stopAsked, m.probeFailures = time.Time{}, nil, false, 0
+	m.startFailed = false
+	m.config.pendingRestart = nil
+	go func() {
+		<-engine.Done()
+		a.post(a.background, func(m *memory) { a.engineEnded(m, engine, engine.Err()) })
+	}()
+	go a.poll(a.background, engine)
+}
+
+// engineEnded notes the end of an engine; it is down. Whoever comes first tells: the stop, or the
+// wait for the end.
+func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
+	if m.process != engine {
+		return
+	}
+	logger := klog.FromContext(a.background)
+	now := time.Now()
+	m.process, m.engine, m.report = nil, engineDown, nil
+	m.operationDown = true
+	m.volume = nil
+	delete(m.retryAt, step{kind: stepInspect}.key())
+	a.Metrics.up.Set(0)
+	if m.stopAsked {
+		m.stopAsked, m.lastError, m.startFailed, m.restartAt = false, "", false, time.Time{}
+		logger.Info("The engine is down", "err", err)
+		return
+	}
+	m.startFailed = m.readyAt.IsZero()
+	m.restartAt = m.restart.ended(now, m.readyAt)
+	m.lastError = "it ended by itself"
+	if err != nil {
+		m.lastError = err.Error()
+	}
+	if m.startFailed && m.config.current == m.config.good {
+		// Not even the good configuration starts: what was refused may have been right.
+		m.config.refused, m.config.refusal = "", ""
+	}
+	logger.Error(err, "The engine ended", "answered", !m.startFailed, "nextStart", m.restartAt)
+}
+
+// stop stops the engine: softly, then harder, and never later than the grace period. One that is
+// not final gives way when the pod is stopped, so that the final one has its whole time.
+func (a *Agent) stop(engine Engine, final bool) action {
+	return func(ctx context.Context) (func(*memory), error) {
+		if final {
+			ctx = context.WithoutCancel(ctx)
+		}
+		begin := time.Now()
+		budget := max(a.GracePeriod-exitMargin, exitMargin)
+		prepare, cancel := context.WithTimeout(ctx, budget/3)
+		defer cancel()
+		if err := a.Driver.PrepareStop(prepare); err != nil {
+			klog.FromContext(ctx).Info("The stop could not be prepared", "err", err)
+		}
+		for _, stage := range []struct {
+			mode  StopMode
+			until time.Duration
+		}{{StopFast, budget * 7 / 10}, {StopImmediate, budget * 9 / 10}, {StopKill, forEver}} {
+			engine.Stop(stage.mode)
+			done, err := waitDone(ctx, engine, time.Until(begin.Add(stage.until)))
+			if err != nil {
+				return nil, err
+			}
+			if done {
+				break
+			}
+			klog.FromContext(ctx).Info("The engine does not stop in time", "mode", stage.mode)
+		}
+		return func(m *memory) { a.engineEnded(m, engine, engine.Err()) }, nil
+	}
+}
+
+// forEver is the limit of a wait when nothing harder is left to do.
+const forEver = 365 * 24 * time.Hour
+
+// waitDone waits for the end of the engine, and says whether it came.
+func waitDone(ctx context.Context, engine Engine, limit time.Duration) (bool, error) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-engine.Done():
+		return true, nil
+	case <-timer.C:
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func (a *Agent) beginOperation(before State, asked *dbv1.InstanceOperation, engine engineState) action {
+	op := &dbv1.InstanceOperationStatus{ID: asked.ID, Phase: dbv1.OperationRunning}
+	if asked.Kind != dbv1.OperationRestart {
+		op.Phase, op.Message = dbv1.OperationFailed, fmt.Sprintf("This agent does not know the operation %q", asked.Kind)
+	}
+	return func(context.Context) (func(*memory), error) {
+		after := before
+		after.Operation = op
+		if err := a.save(before, after); err != nil {
+			return nil, err
+		}
+		return func(m *memory) {
+			m.state.Operation, m.operation = op, op
+			m.operationDown, m.fellBack = engine == engineDown, false
+			// A person asks: there is no reason to wait any longer.
+			m.restart.reset()
+			m.restartAt = time.Time{}
+		}, nil
+	}
+}
+
+func (a *Agent) endOperation(m *memory) action {
+	before, op := m.state, *m.operation
+	op.Phase = dbv1.OperationSucceeded
+	switch {
+	case m.engine != engineRunning:
+		op.Phase, op.Message = dbv1.OperationFailed, "The engine does not start: "+m.lastError
+	case m.fellBack:
+		op.Phase, op.Message = dbv1.OperationFailed, "The engine was started again with its previous configuration; the new one: "+m.config.refusal
+	}
+	return func(context.Context) (func(*memory), error) {
+		after := before
+		after.Operation = &op
+		if err := a.save(before, after); err != nil {
+			return nil, err
+		}
+		return func(m *memory) { m.state.Operation, m.operation = &op, &op }, nil
+	}
+}
+
+// account makes one account what it must be.
+func (a *Agent) account(spec *dbv1.DatabaseInstanceSpec, username string) action {
+	var asked dbv1.InstanceAccount
+	for _, candidate := range spec.Accounts {
+		if candidate.Username == username {
+			asked = candidate
+		}
+	}
+	return func(ctx context.Context) (func(*memory), error) {
+		ctx, cancel := context.WithTimeout(ctx, accountTimeout)
+		defer cancel()
+		result := AccountResult{}
+		password, err := a.password(ctx, &asked)
+		if err == nil {
+			result = a.Driver.Account(ctx, Account{InstanceAccount: asked, Password: password})
+			err = result.Err
+		}
+		facts := accountFacts{asked: asked, status: dbv1.InstanceAccountStatus{
+			Username: username, Applied: result.Applied, Verified: result.Verified,
+		}}
+		if result.Applied {
+			facts.status.PasswordVersion = asked.PasswordVersion
+		}
+		if err != nil {
+			facts.status.Message = cut(err.Error(), 1024)
+			err = fmt.Errorf("account %s: %w", username, err)
+		}
+		return func(m *memory) {
+			accounts := maps.Clone(m.accounts)
+			accounts[username] = facts
+			m.accounts = accounts
+		}, err
+	}
+}

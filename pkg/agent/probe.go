@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+// The health poll. It asks the engine, so that probes need not: often while it starts, then every
+// second. One answer that is late or lost says little under load; two in a row end readiness.
+
+const (
+	pollStarting  = 100 * time.Millisecond
+	pollRunning   = time.Second
+	probeTimeout  = 5 * time.Second
+	probeFailures = 2
+)
+
+// poll asks until the engine ends.
+func (a *Agent) poll(ctx context.Context, engine Engine) {
+	period := pollStarting
+	for {
+		probe, cancel := context.WithTimeout(ctx, probeTimeout)
+		report, err := a.Driver.Probe(probe)
+		cancel()
+		if err == nil {
+			period = pollRunning
+		}
+		a.post(ctx, func(m *memory) { a.probed(m, engine, report, err) })
+		timer := time.NewTimer(period)
+		select {
+		case <-timer.C:
+		case <-engine.Done():
+			timer.Stop()
+			return
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// probed notes an answer, unless it is about an engine that has ended meanwhile.
+func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
+	if m.process != engine {
+		return
+	}
+	logger := klog.FromContext(a.background)
+	if err != nil {
+		m.probeFailures++
+		if m.engine == engineRunning && m.probeFailures >= probeFailures {
+			m.engine, m.report = engineStarting, nil
+			logger.Info("The engine does not answer", "err", err)
+		}
+		return
+	}
+	m.probeFailures = 0
+	m.report = &report
+	if m.engine == engineRunning {
+		return
+	}
+	m.engine = engineRunning
+	if !m.readyAt.IsZero() {
+		logger.Info("The engine answers again")
+		return
+	}
+	m.readyAt = time.Now()
+	m.lastError = ""
+	if err := a.configs.MarkGood(); err != nil {
+		logger.Error(err, "The configuration could not be marked as good")
+	}
+	m.config.good = a.configs.Good()
+	logger.Info("The engine answers", "version", report.ServerVersion, "role", report.Role)
+}

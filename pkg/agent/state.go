@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"golang.org/x/sys/unix"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// What the agent keeps on the volume, in agent/state.json:
+//
+//   - the data id, made anew together with data;
+//   - the last spec that it saw, so that data which exists can be served without the API server;
+//   - the operation, written down before it is begun, so that each id is carried out once;
+//   - how often this pod started the engine.
+//
+// A lock beside it keeps a second agent on the same volume (a pod that is not gone yet) away.
+
+// State is the content of state.json.
+type State struct {
+	DataID       string                        `json:"dataID,omitempty"`
+	Spec         *dbv1.DatabaseInstanceSpec    `json:"spec,omitempty"`
+	Operation    *dbv1.InstanceOperationStatus `json:"operation,omitempty"`
+	PodUID       string                        `json:"podUID,omitempty"`
+	EngineStarts int64                         `json:"engineStarts,omitempty"`
+}
+
+// Store is the agent's folder on the volume.
+type Store struct {
+	dir  string
+	lock *os.File
+}
+
+// OpenStore opens the agent's folder, and makes it when it is not there.
+func OpenStore(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the agent's folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the volume: %w", err)
+	}
+	return &Store{dir: dir, lock: lock}, nil
+}
+
+// TryLock takes the lock of the volume, and says whether it got it. It is held until the process
+// ends; child processes do not inherit it.
+func (s *Store) TryLock() (bool, error) {
+	err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("lock the volume: %w", err)
+	}
+	return true, nil
+}
+
+// Load reads the state. A missing file is an empty state.
+func (s *Store) Load() (State, error) {
+	var state State
+	_, err := readJSON(s.path(), &state)
+	return state, err
+}
+
+// Save writes the state when it differs from the one before.
+func (s *Store) Save(before, after State) error {
+	if reflect.DeepEqual(before, after) {
+		return nil
+	}
+	content, err := json.MarshalIndent(after, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the state: %w", err)
+	}
+	return writeFile(s.path(), content)
+}
+
+func (s *Store) path() string { return filepath.Join(s.dir, "state.json") }
+
+// newDataID is a fresh name for data.
+func newDataID() string { return rand.Text() }

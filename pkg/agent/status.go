@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// What the DatabaseInstance's status says, computed from what the loop knows and the step that it
+// named.
+
+// storagePeriod is the pause between looks at how full the volume is.
+const storagePeriod = 10 * time.Second
+
+// publish hands the status to the reporter, and the probes' answers to the HTTP server.
+func (a *Agent) publish(m *memory, next step) {
+	status := a.status(m, next)
+	a.health.set(status, m)
+	a.Metrics.observe(&status)
+	if m.instance != nil {
+		a.reporter.publish(m.instance.UID, status)
+	}
+}
+
+// status is the whole status. Its conditions keep their times from the one before.
+func (a *Agent) status(m *memory, next step) dbv1.DatabaseInstanceStatus {
+	s := dbv1.DatabaseInstanceStatus{
+		Role:               dbv1.RoleNone,
+		Phase:              next.phase,
+		Message:            cut(next.message, 4096),
+		PodUID:             a.PodUID,
+		DataID:             m.state.DataID,
+		AgentVersion:       a.Version,
+		AppliedConfigHash:  m.appliedConfig(),
+		PendingRestart:     firstN(m.config.pendingRestart, 256),
+		EngineStarts:       m.state.EngineStarts,
+		Storage:            m.storage,
+		Operation:          m.operation,
+		ObservedGeneration: m.settledGeneration,
+		Accounts:           m.accountStatus(),
+	}
+	if m.volume != nil && m.volume.State == VolumeReady {
+		s.SystemID = m.volume.SystemID
+	}
+	if r := m.report; r != nil {
+		s.Role, s.ServerVersion, s.Timeline, s.Engine = m.role(), r.ServerVersion, r.Timeline, r.Engine
+	}
+	s.Ready = m.ready()
+	a.conditions(m, next, &s)
+	return s
+}
+
+// ready: the engine answers, its role is settled and on the label, and its data is the recorded one.
+func (m *memory) ready() bool {
+	return m.engine == engineRunning && !m.stopAsked && m.spec != nil && m.volume != nil &&
+		m.spec.SystemID != "" && m.spec.SystemID == m.volume.SystemID &&
+		m.role() != dbv1.RoleNone && m.role() == m.labelled
+}
+
+// appliedConfig is the version that the engine has read, once it runs.
+func (m *memory) appliedConfig() string {
+	if m.engine != engineRunning {
+		return m.config.good
+	}
+	return m.config.current
+}
+
+func (m *memory) accountStatus() []dbv1.InstanceAccountStatus {
+	if m.spec == nil {
+		return nil
+	}
+	var accounts []dbv1.InstanceAccountStatus
+	for i := range m.spec.Accounts {
+		if facts, ok := m.accounts[m.spec.Accounts[i].Username]; ok {
+			accounts = append(accounts, facts.status)
+		}
+	}
+	return accounts
+}
+
+func (a *Agent) conditions(m *memory, next step, s *dbv1.DatabaseInstanceStatus) {
+	ready := metav1.Condition{Type: dbv1.ConditionReady, Status: metav1.ConditionFalse, Reason: next.reason, Message: s.Message}
+	switch {
+	case s.Ready:
+		ready.Status, ready.Reason = metav1.ConditionTrue, dbv1.ReasonAsExpected
+	case ready.Reason == "" || ready.Reason == dbv1.ReasonAsExpected:
+		ready.Reason = ReasonWaiting
+	}
+	conditions := slices.Clone(m.conditions)
+	for _, c := range []metav1.Condition{ready, configCondition(m, next)} {
+		if m.instance != nil {
+			c.ObservedGeneration = m.instance.Generation
+		}
+		meta.SetStatusCondition(&conditions, c)
+	}
+	m.conditions = conditions
+	s.Conditions = conditions
+}
+
+// configCondition says whether the engine runs with the configuration that is wanted.
+func configCondition(m *memory, next step) metav1.Condition {
+	c := metav1.Condition{Type: dbv1.ConditionConfigApplied, Status: metav1.ConditionFalse, Reason: dbv1.ReasonConfigPending}
+	wanted := m.config.wanted(m.spec)
+	switch {
+	case wanted != "" && wanted == m.config.refused:
+		c.Reason, c.Message = dbv1.ReasonConfigRefused, "The engine keeps its previous configuration: "+m.config.refusal
+	case m.mountError != "":
+		c.Message = m.mountError
+	case wanted != m.config.current && wanted != m.config.mounted:
+		c.Message = "Waiting until the kubelet mounts the configuration " + wanted
+	case m.engine != engineRunning || next.kind == stepConfig || wanted != m.config.current:
+		c.Message = "The engine has not read the configuration yet"
+	case len(m.config.pendingRestart) > 0:
+		c.Reason, c.Message = dbv1.ReasonRestartPending, "Some settings take effect with a restart; see pendingRestart"
+	default:
+		c.Status, c.Reason = metav1.ConditionTrue, dbv1.ReasonAsExpected
+	}
+	c.Message = cut(c.Message, 4096)
+	return c
+}
+
+// readStorage says how full the volume is, in whole percents, so that it rarely changes.
+func readStorage(dir string) *dbv1.InstanceStorageStatus {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Blocks == 0 {
+		return nil
+	}
+	capacity := int64(fs.Blocks) * fs.Bsize
+	// What is reserved for root is not free for the engine.
+	used := capacity - int64(fs.Bavail)*fs.Bsize
+	percent := capacity / 100
+	if percent == 0 {
+		return &dbv1.InstanceStorageStatus{UsedBytes: used, CapacityBytes: capacity}
+	}
+	return &dbv1.InstanceStorageStatus{UsedBytes: (used + percent - 1) / percent * percent, CapacityBytes: capacity}
+}
+
+// cut shortens a text to what the API takes.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	runes := []rune(text)
+	return string(runes[:min(len(runes), limit/4)]) + " …"
+}
+
+func firstN(list []string, n int) []string { return list[:min(len(list), n)] }

@@ -1,0 +1,206 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+)
+
+// Configuration.
+//
+//  1. CheckConfig lets the server's own program read the files: it knows every name and value, and
+//     works beside a running server. It cannot see what only a start shows (a library that is
+//     missing, too much memory), nor what is wrong with pg_hba.conf.
+//  2. Reload signals the server, and waits until its load time is a later one: a new connection
+//     has the postmaster's. Then pg_file_settings says what could not be applied. That is so both
+//     for refused values and for settings that wait for a restart; the latter are in pg_settings.
+
+const reloadPoll = 20 * time.Millisecond
+
+// anySetting is the name that CheckConfig asks for; every name makes the server read the whole file.
+const anySetting = "port"
+
+// CheckConfig implements agent.Driver.
+func (d *Driver) CheckConfig(ctx context.Context, configDir string) error {
+	major, err := d.dataMajor()
+	if err != nil {
+		return err
+	}
+	path, err := binaryPath("postgres", major)
+	if err != nil {
+		return err
+	}
+	args := append(d.serverArgs(configDir), "-C", anySetting)
+	_, messages, err := d.output(command(ctx, path, args...))
+	if err == nil {
+		return nil
+	}
+	if refusal := parseRefusal(messages); refusal != nil && ctx.Err() == nil {
+		return refusal
+	}
+	return fmt.Errorf("check the configuration: %w: %s", err, lastLines(messages))
+}
+
+// quotedName finds the setting in PostgreSQL's words.
+var quotedName = regexp.MustCompile(`parameter "([^"]+)"`)
+
+// parseRefusal makes one sentence of what the server's program says about files that it refuses,
+// or nothing when it complains of something else.
+func parseRefusal(messages string) *agent.Refusal {
+	parser := NewLogParser()
+	var entries []agent.LogEntry
+	for line := range strings.Lines(messages) {
+		entries = append(entries, parser.Line(strings.TrimRight(line, "\n"))...)
+	}
+	entries = append(entries, parser.Flush()...)
+	refusal := &agent.Refusal{}
+	var words []string
+	fatal := ""
+	for _, e := range entries {
+		if e.Fatal {
+			fatal = e.Message
+			continue
+		}
+		if match := quotedName.FindStringSubmatch(e.Message); match != nil && refusal.Setting == "" {
+			refusal.Setting = match[1]
+		}
+		words = append(words, sentence(e))
+	}
+	if !strings.Contains(fatal, "contains errors") && !strings.Contains(fatal, "parameter") {
+		return nil
+	}
+	if len(words) == 0 {
+		words = append(words, fatal)
+		if match := quotedName.FindStringSubmatch(fatal); match != nil {
+			refusal.Setting = match[1]
+		}
+	}
+	refusal.Words = withoutPaths(strings.Join(words, "; "))
+	return refusal
+}
+
+// sentence is a message with its detail and hint.
+func sentence(e agent.LogEntry) string {
+	text := e.Message
+	for i := 0; i+1 < len(e.Values); i += 2 {
+		if key := e.Values[i]; key == keyDetail || key == keyHint {
+			text += fmt.Sprintf(" (%v)", e.Values[i+1])
+		}
+	}
+	return text
+}
+
+// folder finds the folder of a configuration file: its name is the agent's own affair.
+var folder = regexp.MustCompile(`"/[^"]*/([^"/]+)"`)
+
+func withoutPaths(text string) string { return folder.ReplaceAllString(text, `"$1"`) }
+
+// Reload implements agent.Driver.
+func (d *Driver) Reload(ctx context.Context) ([]string, error) {
+	conn, err := d.connect(ctx, superuser)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(conn)
+	var before time.Time
+	if err := conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&before); err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	if _, err := conn.Exec(ctx, "SELECT pg_reload_conf()"); err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	loaded, err := d.waitLoaded(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(loaded)
+	return settingsAfter(ctx, loaded)
+}
+
+// errNotLoaded is a reload that the server did not finish: it stops at names that it does not know.
+var errNotLoaded = errors.New("the server did not load the files")
+
+// waitLoaded returns a connection whose settings are later ones than those of before.
+func (d *Driver) waitLoaded(ctx context.Context, before time.Time) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errNotLoaded)
+	defer cancel()
+	for {
+		conn, err := d.connect(ctx, superuser)
+		if err != nil {
+			return nil, fmt.Errorf("reload: %w", errors.Join(err, context.Cause(ctx)))
+		}
+		var loaded time.Time
+		err = conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&loaded)
+		if err == nil && loaded.After(before) {
+			return conn, nil
+		}
+		if err == nil {
+			err = d.loadError(ctx, conn)
+		}
+		closeConn(conn)
+		if err != nil {
+			return nil, fmt.Errorf("reload: %w", err)
+		}
+		timer := time.NewTimer(reloadPoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("reload: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// loadError says what keeps the server from loading the file at all.
+func (d *Driver) loadError(ctx context.Context, conn *pgx.Conn) error {
+	var name, words string
+	err := conn.QueryRow(ctx, `SELECT coalesce(name, ''), error FROM pg_file_settings
+		WHERE error IS NOT NULL AND error <> 'setting could not be applied' ORDER BY seqno LIMIT 1`).Scan(&name, &words)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at the settings: %w", err)
+	}
+	return &agent.Refusal{Setting: name, Words: words}
+}
+
+const pendingQuery = `SELECT name FROM pg_settings WHERE pending_restart ORDER BY name`
+
+// failedQuery lists what could not be applied and does not just wait for a restart.
+const failedQuery = `SELECT coalesce(f.name, ''), f.error FROM pg_file_settings f
+	WHERE f.error IS NOT NULL
+	AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = lower(f.name) AND s.pending_restart)
+	ORDER BY f.seqno LIMIT 1`
+
+const hbaQuery = `SELECT 'pg_hba.conf, line ' || line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL ORDER BY line_number LIMIT 1`
+
+// settingsAfter looks at the settings after a reload.
+func settingsAfter(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	for _, query := range []string{failedQuery, hbaQuery} {
+		refusal := &agent.Refusal{}
+		err := conn.QueryRow(ctx, query).Scan(&refusal.Setting, &refusal.Words)
+		if err == nil {
+			return nil, refusal
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return nil, fmt.Errorf("look at the settings: %w", err)
+		}
+	}
+	rows, err := conn.Query(ctx, pendingQuery)
+	if err != nil {
+		return nil, fmt.Errorf("look at the settings: %w", err)
+	}
+	pending, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look at the settings: %w", err)
+	}
+	return pending, nil
+}

@@ -1,0 +1,168 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// Connections of the agent. Names resolve in pg_catalog alone, so that no user's function is ever
+// called by the superuser; nothing that they say is logged by the server.
+
+const connectTimeout = 5 * time.Second
+
+// connect opens a superuser connection over the socket.
+func (d *Driver) connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return nil, fmt.Errorf("configure a connection: %w", err)
+	}
+	config.Host, config.Port = d.RunDir, uint16(d.Port)
+	config.User, config.Password, config.Database = superuser, "", database
+	config.RuntimeParams = map[string]string{
+		"application_name":           "database-agent",
+		"search_path":                "pg_catalog",
+		"lock_timeout":               "10s",
+		"log_statement":              "none",
+		"log_min_error_statement":    "panic",
+		"log_min_duration_statement": "-1",
+	}
+	return dial(ctx, config)
+}
+
+// login opens a connection as a client would, over TCP.
+func (d *Driver) login(ctx context.Context, username, password, database string) error {
+	// TLS when the server has it; the address is our own, so whose certificate it is does not matter.
+	config, err := pgx.ParseConfig("sslmode=prefer host=127.0.0.1")
+	if err != nil {
+		return fmt.Errorf("configure a connection: %w", err)
+	}
+	config.Port = uint16(d.Port)
+	config.User, config.Password, config.Database = username, password, database
+	config.RuntimeParams = map[string]string{"application_name": "database-agent"}
+	for _, fallback := range config.Fallbacks {
+		fallback.Port = config.Port
+	}
+	conn, err := dial(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	if err := conn.Ping(ctx); err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	return nil
+}
+
+func dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	config.ConnectTimeout = connectTimeout
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	return conn, nil
+}
+
+// plainError keeps what the server said: the full text of a connection error names every address
+// that was tried.
+func plainError(err error) error {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return fmt.Errorf("connect: %w", server)
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return fmt.Errorf("connect: %w", network)
+	}
+	return fmt.Errorf("connect: %w", err)
+}
+
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// forget drops the connection of the health poll.
+func (d *Driver) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.polled != nil {
+		closeConn(d.polled)
+		d.polled = nil
+	}
+}
+
+const probeQuery = `SELECT pg_is_in_recovery()`
+
+const factsQuery = `SELECT current_setting('server_version'), timeline_id FROM pg_control_checkpoint()`
+
+// Probe implements agent.Driver. The connection is kept: a new one costs the server a process.
+func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.polled == nil {
+		if err := d.openPolled(ctx); err != nil {
+			return agent.Report{}, err
+		}
+	}
+	var inRecovery bool
+	if err := d.polled.QueryRow(ctx, probeQuery).Scan(&inRecovery); err != nil {
+		closeConn(d.polled)
+		d.polled = nil
+		return agent.Report{}, fmt.Errorf("ask the server: %w", err)
+	}
+	role := dbv1.RolePrimary
+	if inRecovery {
+		role = dbv1.RoleReplica
+	}
+	return agent.Report{
+		Role:          role,
+		ServerVersion: d.facts.version,
+		Timeline:      d.facts.timeline,
+		Engine:        &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{InRecovery: inRecovery}},
+	}, nil
+}
+
+func (d *Driver) openPolled(ctx context.Context) error {
+	conn, err := d.connect(ctx, superuser)
+	if err != nil {
+		return err
+	}
+	var version string
+	if err := conn.QueryRow(ctx, factsQuery).Scan(&version, &d.facts.timeline); err != nil {
+		closeConn(conn)
+		return fmt.Errorf("ask the server for its version: %w", err)
+	}
+	// "15.4 (Debian 15.4-1.pgdg120+1)"
+	d.facts.version, _, _ = strings.Cut(version, " ")
+	d.polled = conn
+	return nil
+}
+
+// PrepareStop implements agent.Driver: the shutdown checkpoint is short after a checkpoint.
+func (d *Driver) PrepareStop(ctx context.Context) error {
+	conn, err := d.connect(ctx, superuser)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	if _, err := conn.Exec(ctx, "CHECKPOINT"); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
+
+// listen is the address of the TCP listener, for messages.
+func (d *Driver) listen() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(d.Port)) }

@@ -1,0 +1,163 @@
+// Package driver runs PostgreSQL in the pod: what the agent needs to know of the engine.
+//
+// The agent is the only superuser: it connects over the unix socket as the operating system's user
+// (peer) and makes all accounts; PostgreSQL's superuser has no password. The configuration lies
+// outside the data, in the agent's folder, and the files in the data folder that initdb made are
+// not read; the socket and the port are given on the command line, so that the agent always finds
+// the server.
+package driver
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+	"k8s.io/klog/v2"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// The names of the configuration's files.
+const (
+	fileConf  = "postgresql.conf"
+	fileHBA   = "pg_hba.conf"
+	fileIdent = "pg_ident.conf"
+)
+
+// superuser is the account that initdb makes, and that the agent connects as.
+const superuser = "postgres"
+
+// Options say where things are.
+type Options struct {
+	// VolumeDir is the mount of the volume; data lies in folders below it.
+	VolumeDir string
+	// RunDir is for the socket.
+	RunDir string
+	Port   int
+	// Supervisor starts processes.
+	Supervisor *agent.Supervisor
+	// Log takes PostgreSQL's messages.
+	Log func(agent.LogEntry)
+}
+
+// Driver implements agent.Driver.
+type Driver struct {
+	Options
+
+	// mu guards the connection of the health poll, which is kept.
+	mu     sync.Mutex
+	polled *pgx.Conn
+	facts  facts
+}
+
+// facts are what rarely changes while the server runs; they are asked for with each connection.
+type facts struct {
+	version  string
+	timeline int64
+}
+
+var _ agent.Driver = &Driver{}
+
+// New makes a driver.
+func New(options Options) *Driver { return &Driver{Options: options} }
+
+// Engine implements agent.Driver.
+func (d *Driver) Engine() dbv1.Engine { return dbv1.PostgreSQL }
+
+// dataDir has the database; it appears whole, by a rename.
+func (d *Driver) dataDir() string { return filepath.Join(d.VolumeDir, "pgdata") }
+
+// newDir is where initdb works. Nobody ever wrote to what is in it.
+func (d *Driver) newDir() string { return filepath.Join(d.VolumeDir, "pgdata.initdb") }
+
+// binaryPath finds a program of PostgreSQL: of the given major version when there is one, else as PATH
+// says, else of the newest version that is installed.
+func binaryPath(name, major string) (string, error) {
+	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	newest, newestMajor := "", 0
+	for _, path := range installed {
+		version := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		if version == major {
+			return path, nil
+		}
+		if n, err := strconv.Atoi(version); err == nil && n > newestMajor {
+			newest, newestMajor = path, n
+		}
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	if newest == "" {
+		return "", fmt.Errorf("find %s: it is neither in PATH nor in /usr/lib/postgresql/*/bin; is this an image of PostgreSQL?", name)
+	}
+	return newest, nil
+}
+
+// command prepares a program: messages in English, and nothing of the agent's own environment.
+func command(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = []string{
+		"PATH=" + filepath.Dir(path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LC_ALL=C.UTF-8", "LANGUAGE=", "TZ=UTC", "HOME=/tmp",
+	}
+	cmd.Dir = "/"
+	return cmd
+}
+
+// serverArgs are the arguments of every call of postgres on our data.
+func (d *Driver) serverArgs(configDir string) []string {
+	return []string{
+		"-D", d.dataDir(),
+		"-c", "config_file=" + filepath.Join(configDir, fileConf),
+		"-c", "hba_file=" + filepath.Join(configDir, fileHBA),
+		"-c", "ident_file=" + filepath.Join(configDir, fileIdent),
+		"-c", "port=" + strconv.Itoa(d.Port),
+		"-c", "unix_socket_directories=" + d.RunDir,
+	}
+}
+
+// Start implements agent.Driver.
+func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, error) {
+	major, err := d.dataMajor()
+	if err != nil {
+		return nil, err
+	}
+	path, err := binaryPath("postgres", major)
+	if err != nil {
+		return nil, err
+	}
+	// Nothing of an earlier server is alive, and the volume is locked; but its process id may now
+	// be that of another process or thread of the same user, and would block the start for ever.
+	if err := os.Remove(filepath.Join(d.dataDir(), "postmaster.pid")); err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("remove the pid file of the previous server: %w", err)
+	}
+	d.forget()
+	// The server is stopped by signals, not by the end of a context.
+	cmd := command(context.WithoutCancel(ctx), path, d.serverArgs(configDir)...)
+	klog.FromContext(ctx).Info("Starting PostgreSQL", "path", path, "config", configDir)
+	process, err := d.Supervisor.Start(cmd, agent.ProcessOptions{
+		Signals: map[agent.StopMode]syscall.Signal{agent.StopFast: syscall.SIGINT, agent.StopImmediate: syscall.SIGQUIT},
+		Parser:  NewLogParser(),
+		Log:     d.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return process, nil
+}
+
+// output runs a program to its end, and returns what it wrote.
+func (d *Driver) output(cmd *exec.Cmd) (stdout, stderr string, err error) {
+	var out, messages strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &messages
+	err = d.Supervisor.Command(cmd)
+	return out.String(), messages.String(), err
+}
