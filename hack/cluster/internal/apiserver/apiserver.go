@@ -23,7 +23,7 @@ import (
 
 // advertise is the address that the API server announces. It must not be a loopback address; since no endpoints are published
 // (there are no nodes), any other will do.
-const advertise = "192.0.2.1" // TEST-NET-1
+const advertise = "198.51.100.1" // TEST-NET-2
 
 // readyLimit is how long the start may take, on a machine busy with other builds and tests.
 const readyLimit = 2 * time.Minute
@@ -68,6 +68,7 @@ func Run(ctx context.Context, config Config, out io.Writer) (err error) {
 var contents = map[string]bool{
 	"pki": true, "etcd": true, "kubeconfig": true, "controller-manager.kubeconfig": true, "audit-policy.json": true, "audit.log": true,
 	"etcd.log": true, "kube-apiserver.log": true, "kube-controller-manager.log": true,
+	controlplane.FlexVolumeDir: true,
 }
 
 // prepare makes the folder, empty. What a killed run has left in it is removed.

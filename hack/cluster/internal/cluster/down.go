@@ -12,7 +12,7 @@ import (
 )
 
 // stopGrace is how long a program may take to end before it is killed. What it would save is thrown away.
-const stopGrace = 5 * time.Second
+const stopGrace = 2 * time.Second
 
 // stopOrder lists the programs by the beginnings of their names: what depends on others ends before those. An API server without
 // etcd, for one, would drain for a minute.

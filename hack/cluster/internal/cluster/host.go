@@ -121,10 +121,16 @@ func removeStrayFiles(cluster string) error {
 			}
 		}
 	}
-	for _, dir := range []string{"/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/var/log/containers"} {
-		_ = os.Remove(dir) // only if it is empty; others may use it
+	for _, path := range strays {
+		_ = os.Remove(path) // of the folders only those that are empty; others may use them
 	}
 	return nil
+}
+
+// strays are made at fixed places by every containerd, kubelet and CNI plugin: children before parents.
+var strays = []string{
+	"/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/var/log/containers",
+	"/var/lib/kubelet/device-plugins/kubelet.sock", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet",
 }
 
 // Command returns a command that runs in the namespace and the control group of a node or of the fabric. It dies with this process.

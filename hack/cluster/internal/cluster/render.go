@@ -126,28 +126,30 @@ func proxyConfig(n node) object {
 	}
 }
 
-// corefile configures CoreDNS as kubeadm does; names outside the cluster do not exist, since there is no way to them.
+// corefile configures CoreDNS for the cluster's names as kubeadm does; other names do not exist, since there is no way to them.
 func corefile(kubeconfig string) []byte {
-	return fmt.Appendf(nil, `.:53 {
-    bind %s
+	return fmt.Appendf(nil, `%[1]s:53 in-addr.arpa:53 ip6.arpa:53 {
+    bind %[2]s
     errors
-    ready 127.0.0.1:8181
-    kubernetes %s in-addr.arpa ip6.arpa {
-        kubeconfig %s
+    kubernetes %[1]s in-addr.arpa ip6.arpa {
+        kubeconfig %[3]s
         pods insecure
-        fallthrough in-addr.arpa ip6.arpa
         ttl 30
     }
     cache 30 {
-        disable success %[2]s
-        disable denial %[2]s
+        disable success %[1]s
+        disable denial %[1]s
     }
     loadbalance
+}
+.:53 {
+    bind %[2]s
+    errors
     template ANY ANY {
         rcode NXDOMAIN
     }
 }
-`, fabricAddress, clusterDomain, kubeconfig)
+`, clusterDomain, fabricAddress, kubeconfig)
 }
 
 func renderJSON(o object) ([]byte, error) {

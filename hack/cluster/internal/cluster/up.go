@@ -62,6 +62,10 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 			return fmt.Errorf("%w (logs are in %s)", err, c.table.Logs)
 		}
 	}
+	// Without its service account no Pod can be made in the namespace.
+	if err := retry(ctx, func() error { return client.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil) }); err != nil {
+		return err
+	}
 	if err := retry(ctx, func() error { return c.dnsReady(ctx) }); err != nil {
 		return err
 	}

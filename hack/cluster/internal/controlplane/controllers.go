@@ -1,6 +1,10 @@
 package controlplane
 
-import "github.com/platform-io/database-operator/hack/cluster/internal/pki"
+import (
+	"path/filepath"
+
+	"github.com/platform-io/database-operator/hack/cluster/internal/pki"
+)
 
 // ClusterCIDR is the range of Pod addresses.
 const ClusterCIDR = "10.244.0.0/16"
@@ -27,8 +31,13 @@ func (c ControllerManager) Args() []string {
 		"--cluster-signing-cert-file=" + c.PKI.CA(), "--cluster-signing-key-file=" + c.PKI.CAKey(),
 		"--cluster-cidr=" + ClusterCIDR, "--allocate-node-cidrs=false",
 		"--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1",
+		// It makes this folder; the default one is outside ours.
+		"--flex-volume-plugin-dir=" + filepath.Join(filepath.Dir(c.Kubeconfig), FlexVolumeDir),
 	}
 }
+
+// FlexVolumeDir is the name of a folder that the controller manager makes beside its kubeconfig.
+const FlexVolumeDir = "flex-volume-plugins"
 
 // Scheduler describes a kube-scheduler.
 type Scheduler struct {
