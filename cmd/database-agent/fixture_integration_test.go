@@ -1,0 +1,530 @@
+//go:build integration
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/retry"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine/confighash"
+	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/testing/apiserver"
+)
+
+// The fixture is a pod without a kubelet: the real agent, as an unprivileged process, with the
+// rights of its Role alone, a real API server (behind a proxy that can be cut), a real PostgreSQL.
+// The test plays the operator and the kubelet.
+
+const (
+	databaseName = "orders"
+	instanceName = "orders-0"
+	limit        = 60 * time.Second
+)
+
+var (
+	binaryOnce sync.Once
+	binaryPath string
+	binaryErr  error
+)
+
+// agentBinary builds the agent once.
+func agentBinary(t *testing.T) string {
+	t.Helper()
+	binaryOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "agent-bin-")
+		if err != nil {
+			binaryErr = err
+			return
+		}
+		binaryPath = filepath.Join(dir, "database-agent")
+		build := exec.Command("go", "build", "-o", binaryPath, ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := build.CombinedOutput(); err != nil {
+			binaryErr = fmt.Errorf("%w: %s", err, output)
+			return
+		}
+		binaryErr = os.Chmod(dir, 0o755)
+	})
+	if binaryErr != nil {
+		t.Fatalf("build the agent: %v", binaryErr)
+	}
+	return binaryPath
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaryPath != "" {
+		_ = os.RemoveAll(filepath.Dir(binaryPath))
+	}
+	os.Exit(code)
+}
+
+type fixture struct {
+	t         *testing.T
+	dir       string
+	namespace string
+	port      int
+	address   string
+	kube      kubernetes.Interface
+	databases clientset.Interface
+	proxy     *proxy
+	podUID    string
+	token     string
+	config    *rest.Config
+
+	credential *syscall.Credential
+	cmd        *exec.Cmd
+	exited     chan error
+	log        *logBuffer
+}
+
+// requirePostgres skips without PostgreSQL, or fails where it must be there.
+func requirePostgres(t *testing.T) {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if _, err := exec.LookPath("initdb"); err == nil || len(found) > 0 {
+		return
+	}
+	if os.Getenv("TEST_REQUIRE_POSTGRES") != "" {
+		t.Fatal("PostgreSQL is not installed")
+	}
+	t.Skip("PostgreSQL is not installed: there is no initdb in PATH or /usr/lib/postgresql/*/bin")
+}
+
+// unprivileged is the account that the agent runs as: PostgreSQL refuses root.
+func unprivileged(t *testing.T) *syscall.Credential {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		account, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		t.Fatalf("find an unprivileged user: %v", err)
+	}
+	uid, _ := strconv.ParseUint(account.Uid, 10, 32)
+	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	requirePostgres(t)
+	config := apiserver.Start(t)
+	// Short: the path of a socket has at most 107 bytes.
+	dir, err := os.MkdirTemp("", "agt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{
+		t: t, dir: dir, namespace: apiserver.Namespace(t, config), port: freePort(t), config: config,
+		address: "127.0.0.1:" + strconv.Itoa(freePort(t)), credential: unprivileged(t), log: &logBuffer{},
+		kube: kubernetes.NewForConfigOrDie(config), databases: clientset.NewForConfigOrDie(config),
+	}
+	t.Cleanup(f.end)
+	for _, name := range []string{"volume", "run", "config"} {
+		f.must(os.Mkdir(filepath.Join(dir, name), 0o700))
+		f.chown(filepath.Join(dir, name))
+	}
+	f.chown(dir)
+	f.proxy = newProxy(t, config.Host)
+	f.makeObjects()
+	return f
+}
+
+// end ends the agent and what it left, and shows its log when the test failed.
+func (f *fixture) end() {
+	if f.cmd != nil {
+		f.kill()
+	}
+	if f.t.Failed() {
+		f.t.Logf("the agent's log:\n%s", f.log.String())
+	}
+	_ = os.RemoveAll(f.dir)
+}
+
+func (f *fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) chown(path string) {
+	if f.credential != nil {
+		f.must(os.Chown(path, int(f.credential.Uid), int(f.credential.Gid)))
+	}
+}
+
+// baseConfig is what the operator would render, small.
+func baseConfig(settings ...string) map[string]string {
+	return map[string]string{
+		"postgresql.conf": "listen_addresses = '127.0.0.1'\nlog_line_prefix = '%m [%p] %q%u@%d '\nlc_messages = 'C'\n" +
+			"restart_after_crash = off\nshared_buffers = 16MB\nmax_connections = 20\n" + strings.Join(settings, "\n") + "\n",
+		"pg_hba.conf":   "local all postgres peer map=agent\nhost all postgres all reject\nhost all all all scram-sha-256\n",
+		"pg_ident.conf": "agent /^.*$ postgres\n",
+	}
+}
+
+// mount plays the kubelet: new files in a new folder, then a link.
+func (f *fixture) mount(files map[string]string) string {
+	f.t.Helper()
+	hash := confighash.ConfigHash(files)
+	config := filepath.Join(f.dir, "config")
+	version := filepath.Join(config, "..v"+strconv.FormatInt(time.Now().UnixNano(), 10))
+	f.must(os.Mkdir(version, 0o755))
+	for name, content := range files {
+		f.must(os.WriteFile(filepath.Join(version, name), []byte(content), 0o644))
+		link := filepath.Join(config, name)
+		if _, err := os.Lstat(link); err != nil {
+			f.must(os.Symlink(filepath.Join("..data", name), link))
+		}
+	}
+	f.must(os.Symlink(filepath.Base(version), filepath.Join(config, "..data_tmp")))
+	f.must(os.Rename(filepath.Join(config, "..data_tmp"), filepath.Join(config, "..data")))
+	return hash
+}
+
+func (f *fixture) makeObjects() {
+	f.t.Helper()
+	ctx := f.t.Context()
+	pod, err := f.kube.CoreV1().Pods(f.namespace).Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: instanceName, Labels: map[string]string{"app": databaseName}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "database", Image: "postgres"}}},
+	}, metav1.CreateOptions{})
+	f.must(err)
+	f.podUID = string(pod.UID)
+	f.setPassword("first-password")
+	_, err = f.kube.RbacV1().Roles(f.namespace).Create(ctx, &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{dbv1.GroupName}, Resources: []string{"databaseinstances"}, ResourceNames: []string{instanceName}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{dbv1.GroupName}, Resources: []string{"databaseinstances/status"}, ResourceNames: []string{instanceName}, Verbs: []string{"patch"}},
+			{APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: []string{instanceName}, Verbs: []string{"get", "patch"}},
+			{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{naming.Accounts(databaseName)}, Verbs: []string{"get"}},
+		},
+	}, metav1.CreateOptions{})
+	f.must(err)
+	_, err = f.kube.CoreV1().ServiceAccounts(f.namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)}}, metav1.CreateOptions{})
+	f.must(err)
+	_, err = f.kube.RbacV1().RoleBindings(f.namespace).Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: naming.Agent(databaseName)},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: naming.Agent(databaseName), Namespace: f.namespace}},
+	}, metav1.CreateOptions{})
+	f.must(err)
+	request, err := f.kube.CoreV1().ServiceAccounts(f.namespace).CreateToken(ctx, naming.Agent(databaseName), &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	f.must(err)
+	f.token = request.Status.Token
+	f.writeKubeconfig()
+}
+
+func (f *fixture) writeKubeconfig() {
+	f.t.Helper()
+	cluster := &clientcmdapi.Cluster{Server: "https://" + f.proxy.address, CertificateAuthorityData: f.config.CAData}
+	if len(cluster.CertificateAuthorityData) == 0 {
+		ca, err := os.ReadFile(f.config.CAFile)
+		f.must(err)
+		cluster.CertificateAuthorityData = ca
+	}
+	if parsed, err := url.Parse(f.config.Host); err == nil {
+		cluster.TLSServerName = parsed.Hostname()
+	}
+	path := filepath.Join(f.dir, "kubeconfig")
+	f.must(clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"c": cluster},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: f.token}},
+		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u", Namespace: f.namespace}},
+		CurrentContext: "x",
+	}, path))
+	f.chown(path)
+}
+
+// setPassword writes the Secret with the application's password.
+func (f *fixture) setPassword(password string) {
+	f.t.Helper()
+	secrets := f.kube.CoreV1().Secrets(f.namespace)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: naming.Accounts(databaseName)}, StringData: map[string]string{"app": password}}
+	if _, err := secrets.Create(f.t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		_, err = secrets.Update(f.t.Context(), secret, metav1.UpdateOptions{})
+		f.must(err)
+	}
+}
+
+// application is the account that applications get.
+func application(version string) dbv1.InstanceAccount {
+	return dbv1.InstanceAccount{
+		Username: "app", Database: "orders", Roles: []string{"application"}, State: dbv1.AccountPresent, PasswordVersion: version,
+		PasswordRef: &dbv1.SecretKeyReference{Name: naming.Accounts(databaseName), Key: "app"},
+	}
+}
+
+// declare makes the DatabaseInstance.
+func (f *fixture) declare(spec dbv1.DatabaseInstanceSpec) {
+	f.t.Helper()
+	spec.DatabaseName, spec.Engine = databaseName, dbv1.PostgreSQL
+	_, err := f.databases.DatabaseV1().DatabaseInstances(f.namespace).Create(f.t.Context(), &dbv1.DatabaseInstance{
+		ObjectMeta: metav1.ObjectMeta{Name: instanceName}, Spec: spec,
+	}, metav1.CreateOptions{})
+	f.must(err)
+}
+
+// change edits the spec, as the operator does.
+func (f *fixture) change(edit func(*dbv1.DatabaseInstanceSpec)) int64 {
+	f.t.Helper()
+	generation := int64(0)
+	f.must(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		instance := f.instance()
+		edit(&instance.Spec)
+		updated, err := f.databases.DatabaseV1().DatabaseInstances(f.namespace).Update(f.t.Context(), instance, metav1.UpdateOptions{})
+		if err == nil {
+			generation = updated.Generation
+		}
+		return err
+	}))
+	return generation
+}
+
+func (f *fixture) instance() *dbv1.DatabaseInstance {
+	f.t.Helper()
+	instance, err := f.databases.DatabaseV1().DatabaseInstances(f.namespace).Get(f.t.Context(), instanceName, metav1.GetOptions{})
+	f.must(err)
+	return instance
+}
+
+// await waits until the status is as it must be, and returns it.
+func (f *fixture) await(what string, good func(*dbv1.DatabaseInstanceStatus) bool) dbv1.DatabaseInstanceStatus {
+	f.t.Helper()
+	var last *dbv1.DatabaseInstance
+	f.poll(what, func() bool {
+		last = f.instance()
+		return good(&last.Status)
+	}, func() string { return fmt.Sprintf("%+v", last.Status) })
+	return last.Status
+}
+
+// poll waits for a condition.
+func (f *fixture) poll(what string, good func() bool, show func() string) {
+	f.t.Helper()
+	err := wait.PollUntilContextTimeout(f.t.Context(), 50*time.Millisecond, limit, true, func(context.Context) (bool, error) {
+		return good(), nil
+	})
+	if err != nil {
+		f.t.Fatalf("waiting for %s: %v; it is %s", what, err, show())
+	}
+}
+
+// start starts the agent.
+func (f *fixture) start(extra ...string) {
+	f.t.Helper()
+	args := append([]string{
+		"run", "--engine=PostgreSQL", "--database=" + databaseName, "--instance=" + instanceName, "--namespace=" + f.namespace,
+		"--pod-uid=" + f.podUID, "--port=" + strconv.Itoa(f.port), "--data-dir=" + filepath.Join(f.dir, "volume"),
+		"--config-dir=" + filepath.Join(f.dir, "config"), "--run-dir=" + filepath.Join(f.dir, "run"),
+		"--listen=" + f.address, "--kubeconfig=" + filepath.Join(f.dir, "kubeconfig"), "--grace-period=30s", "--log-level=debug",
+	}, extra...)
+	cmd := exec.Command(agentBinary(f.t), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: f.credential, Setpgid: true}
+	cmd.Stdout, cmd.Stderr = f.log, f.log
+	cmd.Dir = "/"
+	f.must(cmd.Start())
+	f.cmd, f.exited = cmd, make(chan error, 1)
+	go func(exited chan error) { exited <- cmd.Wait() }(f.exited)
+}
+
+// kill ends the container as the kernel does when PID 1 dies: everything at once.
+func (f *fixture) kill() {
+	pids := append(descendantsOf(f.cmd.Process.Pid), f.cmd.Process.Pid)
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	for _, pid := range append(descendantsOf(f.cmd.Process.Pid), pids...) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	<-f.exited
+	f.cmd = nil
+	for _, pid := range pids {
+		for syscall.Kill(pid, 0) == nil && !isZombie(pid) {
+			_, _ = os.ReadFile("/proc/uptime")
+		}
+	}
+}
+
+// terminate is the kubelet's SIGTERM; it returns how long the end took.
+func (f *fixture) terminate() time.Duration {
+	f.t.Helper()
+	begin := time.Now()
+	f.must(f.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-f.exited:
+		if err != nil {
+			f.t.Fatalf("the agent ended with %v", err)
+		}
+	case <-time.After(limit):
+		f.t.Fatal("the agent does not end")
+	}
+	f.cmd = nil
+	return time.Since(begin)
+}
+
+// provision brings the instance to readiness, with the operator's part in it.
+func (f *fixture) provision(files map[string]string) dbv1.DatabaseInstanceStatus {
+	f.t.Helper()
+	f.declare(dbv1.DatabaseInstanceSpec{Bootstrap: true, ConfigHash: f.mount(files), Accounts: []dbv1.InstanceAccount{application("1")}})
+	f.start()
+	status := f.await("a system identifier", func(s *dbv1.DatabaseInstanceStatus) bool { return s.SystemID != "" })
+	f.change(func(spec *dbv1.DatabaseInstanceSpec) { spec.SystemID, spec.Bootstrap = status.SystemID, false })
+	return f.await("readiness", settled)
+}
+
+// settled: ready, with every account.
+func settled(s *dbv1.DatabaseInstanceStatus) bool {
+	if !s.Ready || len(s.Accounts) == 0 {
+		return false
+	}
+	for _, account := range s.Accounts {
+		if !account.Applied || !account.Verified {
+			return false
+		}
+	}
+	return true
+}
+
+// connect opens a client's connection.
+func (f *fixture) connect(password string) (*pgx.Conn, error) {
+	return pgx.Connect(f.t.Context(), fmt.Sprintf("postgres://app:%s@127.0.0.1:%d/orders?sslmode=disable", password, f.port))
+}
+
+func (f *fixture) mustConnect(password string) *pgx.Conn {
+	f.t.Helper()
+	conn, err := f.connect(password)
+	f.must(err)
+	f.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	})
+	return conn
+}
+
+// setting is a setting of the server, as a client sees it.
+func (f *fixture) setting(name string) string {
+	f.t.Helper()
+	conn := f.mustConnect("first-password")
+	var value string
+	f.must(conn.QueryRow(f.t.Context(), "SELECT current_setting($1)", name).Scan(&value))
+	return value
+}
+
+// get asks the agent over HTTP.
+func (f *fixture) get(path string) (int, string) {
+	response, err := http.Get("http://" + f.address + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(body)
+}
+
+// postmaster is the process id of the server.
+func (f *fixture) postmaster() int {
+	f.t.Helper()
+	content, err := os.ReadFile(filepath.Join(f.dir, "volume", "pgdata", "postmaster.pid"))
+	f.must(err)
+	first, _, _ := strings.Cut(string(content), "\n")
+	pid, err := strconv.Atoi(first)
+	f.must(err)
+	return pid
+}
+
+func with(base map[string]string, name, content string) map[string]string {
+	files := maps.Clone(base)
+	files[name] = content
+	return files
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func descendantsOf(root int) []int {
+	children := map[int][]int{}
+	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range paths {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		parent, _ := strconv.Atoi(fields[1])
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		children[parent] = append(children[parent], pid)
+	}
+	var found []int
+	for next := []int{root}; len(next) > 0; next = next[1:] {
+		found = append(found, children[next[0]]...)
+		next = append(next, children[next[0]]...)
+	}
+	return found
+}
+
+func isZombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
+}
+
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
