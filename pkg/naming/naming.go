@@ -2,7 +2,10 @@
 // the operator must agree on, once.
 package naming
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Group is the API group, and the prefix of our labels, annotations and finalizers.
 const Group = "db.platform.io"
@@ -31,6 +34,9 @@ const (
 	FieldManager       = "database-operator"
 	StatusFieldManager = "database-operator-status"
 	AgentFieldManager  = "database-agent"
+	// AnnotationFieldManager sets single annotations of objects that are made by others (claims
+	// by StatefulSets) or in another way (Secrets): one apply would take back what the other set.
+	AnnotationFieldManager = "database-operator-annotations"
 )
 
 // Finalizer keeps a Database until its deletion policy was carried out.
@@ -49,16 +55,18 @@ const (
 	// AnnotationAdopt on a Database is a person's word that the volume of this system
 	// identifier is its own.
 	AnnotationAdopt = Group + "/adopt"
-	// AnnotationSpecGeneration on a StatefulSet is the Database's generation that its template was
-	// rendered for: a difference at the same generation comes from a new operator release alone.
-	AnnotationSpecGeneration = Group + "/spec-generation"
-	// AnnotationTemplateHash on a pod and its template tells whether the pod is up to date.
+	// AnnotationTemplateHash on a pod tells from which template it was made, and
+	// AnnotationSpecHash from which fields of the Database's spec. A pod whose template differs while
+	// the fields agree is behind a new operator release alone: that is no reason to restart it.
 	AnnotationTemplateHash = Group + "/template-hash"
+	AnnotationSpecHash     = Group + "/spec-hash"
 	// AnnotationConfigHash on a pod has the hash of the configuration; changing it makes the
 	// kubelet refresh the mounted files at once.
 	AnnotationConfigHash = Group + "/config-hash"
-	// AnnotationDigest on a Secret is a digest of the content that the operator gave it.
-	AnnotationDigest = Group + "/content-digest"
+	// AnnotationSource on a Secret identifies what its content was derived from.
+	AnnotationSource = Group + "/source"
+	// AnnotationUsername on the master copy of the accounts has the application's user name.
+	AnnotationUsername = Group + "/username"
 	// AnnotationSkipFinalBackup lets a deletion with policy Snapshot go on without its backup.
 	AnnotationSkipFinalBackup = Group + "/skip-final-backup"
 )
@@ -69,8 +77,10 @@ const (
 	ContainerDatabase = "database"
 )
 
-// Paths in the database container.
+// Paths in the pods.
 const (
+	// PathAgentInImage is the agent in the operator's image.
+	PathAgentInImage = "/usr/local/bin/database-agent"
 	// PathAgent has the agent's binary, copied there by the init container.
 	PathAgent = "/agent"
 	// PathVolume is the mount of the data volume. Data lies in folders below it.
@@ -156,3 +166,6 @@ func InstanceHost(instance, database, namespace string) string {
 func SelectorLabels(database string) map[string]string {
 	return map[string]string{LabelManagedBy: ManagedBy, LabelDatabase: database}
 }
+
+// EngineLabel is the value of LabelName for an engine.
+func EngineLabel(engine string) string { return strings.ToLower(engine) }

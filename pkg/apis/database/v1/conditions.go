@@ -29,6 +29,12 @@ const (
 	ConditionUpToDate = "UpToDate"
 	// ConditionMetricsReady: metrics of the engine are served as the spec asks.
 	ConditionMetricsReady = "MetricsReady"
+	// ConditionRotationReady: the password is changed as the spec asks.
+	ConditionRotationReady = "RotationReady"
+	// ConditionMaintenanceReady: versions are kept up to date as the spec asks.
+	ConditionMaintenanceReady = "MaintenanceReady"
+	// ConditionRestored: the Database was filled from the backup that the spec names.
+	ConditionRestored = "Restored"
 	// ConditionProductionReady: with profile prod, nothing is missing that production should have.
 	ConditionProductionReady = "ProductionReady"
 )

@@ -1,0 +1,250 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/component-base/metrics/legacyregistry"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo" // metrics of queue, requests and leader election
+	_ "k8s.io/component-base/metrics/prometheus/version"  // metric of the build
+	"k8s.io/component-base/version"
+	"k8s.io/klog/v2"
+
+	"github.com/platform-io/database-operator/pkg/controller"
+	"github.com/platform-io/database-operator/pkg/engine/registry"
+	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
+	dbscheme "github.com/platform-io/database-operator/pkg/generated/clientset/versioned/scheme"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// Stopping, in this order, so that two leaders never work at a time:
+//
+//  1. not ready any more; no new sync begins,
+//  2. syncs under way end, within --shutdown-timeout,
+//  3. the leader's lease is released, so that the standby takes over at once,
+//  4. informers, events and servers end.
+//
+// A lost lease ends the process at once: what is under way fails at its next write or is
+// harmless, because every write carries a UID or a resourceVersion.
+
+// server is the running process.
+type server struct {
+	options    *options
+	config     *rest.Config
+	kube       kubernetes.Interface
+	controller *controller.Controller
+	election   *leaderelection.HealthzAdaptor
+	stopping   atomic.Bool
+}
+
+// run runs until the context ends.
+func run(ctx context.Context, o *options) error {
+	logger := klog.FromContext(ctx)
+	logger.Info("Starting", "version", version.Get().GitVersion, "agentImage", o.agentImage)
+	config, err := o.restConfig()
+	if err != nil {
+		return err
+	}
+	clients, err := newClients(config)
+	if err != nil {
+		return err
+	}
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: clients.Kube.EventsV1()})
+	defer broadcaster.Shutdown()
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("record events: %w", err)
+	}
+	s := &server{options: o, config: config, kube: clients.Kube, election: leaderelection.NewLeaderHealthzAdaptor(20 * time.Second)}
+	s.controller, err = controller.New(ctx, clients, broadcaster.NewRecorder(dbscheme.Scheme, naming.ManagedBy), controller.Options{
+		Engines: registry.Engines(), AgentImage: o.agentImage, Workers: o.workers, Namespace: o.namespace,
+	})
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+func (s *server) run(ctx context.Context) error {
+	// Everything but the workers outlives the signal for as long as the workers take to end.
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var serving sync.WaitGroup
+	failed := make(chan error, 2)
+	s.serve(background, &serving, failed)
+	// A signal ends the wait for the caches as well.
+	filling := context.AfterFunc(ctx, func() {
+		if !s.controller.HasSynced() {
+			end()
+		}
+	})
+	if err := s.controller.Start(background); err != nil {
+		return err
+	}
+	filling()
+	done := make(chan error, 1)
+	go func() { done <- s.work(ctx, background) }()
+	var err error
+	select {
+	case err = <-done:
+	case err = <-failed:
+	}
+	end()
+	s.controller.Shutdown()
+	serving.Wait()
+	return err
+}
+
+// work runs the workers, as the leader if there is an election.
+func (s *server) work(ctx, background context.Context) error {
+	if !s.options.leaderElect {
+		s.controller.Run(ctx)
+		return nil
+	}
+	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, s.options.leaseNS, s.options.leaseName,
+		s.kube.CoreV1(), s.kube.CoordinationV1(), resourcelock.ResourceLockConfig{Identity: identity()})
+	if err != nil {
+		return fmt.Errorf("leader election: %w", err)
+	}
+	electing, resign := context.WithCancel(background)
+	defer resign()
+	var workers sync.WaitGroup
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: lock, Name: s.options.leaseName, WatchDog: s.election,
+		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(leading context.Context) {
+				workers.Go(func() { s.controller.Run(either(ctx, leading)) })
+			},
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("leader election: %w", err)
+	}
+	// The lease is released only when the workers have ended.
+	context.AfterFunc(ctx, func() {
+		s.stopping.Store(true)
+		waitFor(&workers, s.options.shutdownLimit)
+		resign()
+	})
+	elector.Run(electing)
+	waitFor(&workers, s.options.shutdownLimit)
+	if ctx.Err() == nil {
+		return errors.New("the leader's lease was lost")
+	}
+	return nil
+}
+
+// either ends with the first of two contexts.
+func either(a, b context.Context) context.Context {
+	ctx, cancel := context.WithCancel(a)
+	context.AfterFunc(b, cancel)
+	return ctx
+}
+
+func waitFor(group *sync.WaitGroup, limit time.Duration) {
+	done := make(chan struct{})
+	go func() { group.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+}
+
+// serve serves metrics and health.
+func (s *server) serve(ctx context.Context, serving *sync.WaitGroup, failed chan<- error) {
+	metrics := http.NewServeMux()
+	metrics.Handle("/metrics", legacyregistry.Handler())
+	health := http.NewServeMux()
+	health.HandleFunc("/livez", s.livez)
+	health.HandleFunc("/readyz", s.readyz)
+	for address, mux := range map[string]http.Handler{s.options.metricsAddr: metrics, s.options.healthAddr: health} {
+		if address == "" || address == "0" {
+			continue
+		}
+		listener := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		serving.Go(func() {
+			if err := listener.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve on %s: %w", address, err)
+			}
+		})
+		context.AfterFunc(ctx, func() { _ = listener.Close() })
+	}
+}
+
+// livez fails when the leader could not renew its lease for long and did not end.
+func (s *server) livez(w http.ResponseWriter, r *http.Request) {
+	if err := s.election.Check(r); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// readyz does not depend on leadership: a standby is ready to take over.
+func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+	switch {
+	case s.stopping.Load():
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+	case !s.controller.HasSynced():
+		http.Error(w, "the informer caches are not filled yet", http.StatusServiceUnavailable)
+	default:
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+func (o *options) restConfig() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("how to reach the cluster (--kubeconfig): %w", err)
+	}
+	config.QPS, config.Burst = o.qps, o.burst
+	config.UserAgent = "database-operator/" + version.Get().GitVersion
+	return config, nil
+}
+
+func newClients(config *rest.Config) (controller.Clients, error) {
+	// Kubernetes' own kinds have a binary form, which is cheaper on both sides; ours have not.
+	binary := rest.CopyConfig(config)
+	binary.ContentType = "application/vnd.kubernetes.protobuf"
+	binary.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	kube, err := kubernetes.NewForConfig(binary)
+	if err != nil {
+		return controller.Clients{}, fmt.Errorf("clients: %w", err)
+	}
+	databases, err := versioned.NewForConfig(config)
+	if err != nil {
+		return controller.Clients{}, fmt.Errorf("clients: %w", err)
+	}
+	meta, err := metadata.NewForConfig(config)
+	if err != nil {
+		return controller.Clients{}, fmt.Errorf("clients: %w", err)
+	}
+	return controller.Clients{Kube: kube, Databases: databases, Metadata: meta}, nil
+}
+
+// identity names this process among the candidates for the lease.
+func identity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "_" + string(uuid.NewUUID())
+}

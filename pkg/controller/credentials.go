@@ -1,0 +1,132 @@
+package controller
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
+)
+
+// The master copy of the passwords is <db>-accounts; <db>-credentials derives from it. Both have
+// no owner reference: they outlive the Database where its deletion policy says so. No cache holds
+// their content; they are read by name, here alone, when there is something to write.
+
+// passwordBytes make 32 URL-safe characters.
+const passwordBytes = 24
+
+// createAccounts makes the master copy. It creates and never overwrites: two operators, or one
+// that stopped in between, end with one password. A Secret that exists already is as good.
+func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a engine.CreateAccounts) error {
+	login, err := c.chosenLogin(ctx, db, a.Username)
+	if err != nil {
+		return err
+	}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: naming.Accounts(db.Name), Namespace: db.Namespace, Labels: resources.Labels(db),
+			Annotations: map[string]string{
+				naming.AnnotationDatabaseUID: string(db.UID),
+				naming.AnnotationUsername:    login.Username,
+			},
+		},
+		Type: corev1.SecretTypeOpaque,
+		Data: map[string][]byte{
+			engine.AccountsUsernameKey: []byte(login.Username),
+			engine.AccountsPasswordKey: []byte(login.Password),
+		},
+	}
+	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
+	written, err := secrets.Create(ctx, secret, metav1.CreateOptions{FieldManager: naming.FieldManager})
+	if apierrors.IsAlreadyExists(err) {
+		return c.relabelAccounts(ctx, db)
+	}
+	if err != nil {
+		return err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
+	return nil
+}
+
+// relabelAccounts makes a master copy that lost its labels visible again.
+func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database) error {
+	live, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).Get(ctx, naming.Accounts(db.Name), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if len(live.Data[engine.AccountsPasswordKey]) == 0 {
+		return &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (it has no key " + engine.AccountsPasswordKey + ")"}
+	}
+	return c.annotate(ctx, db, engine.Annotate{
+		Resource: engine.Secrets, Name: live.Name, UID: live.UID,
+		Annotations: map[string]string{naming.AnnotationUsername: string(live.Data[engine.AccountsUsernameKey])},
+	})
+}
+
+// chosenLogin is the one in a credentials Secret that a user made beforehand, or that outlived
+// its master copy; else a new one.
+func (c *Controller) chosenLogin(ctx context.Context, db *dbv1.Database, username string) (engine.Login, error) {
+	live, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).Get(ctx, naming.Credentials(db.Name), metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return engine.Login{}, err
+	}
+	if err == nil && len(live.Data["username"]) > 0 && len(live.Data["password"]) > 0 {
+		return engine.Login{Username: string(live.Data["username"]), Password: string(live.Data["password"])}, nil
+	}
+	random := make([]byte, passwordBytes)
+	if _, err := rand.Read(random); err != nil {
+		return engine.Login{}, fmt.Errorf("make a password: %w", err)
+	}
+	return engine.Login{Username: username, Password: base64.RawURLEncoding.EncodeToString(random)}, nil
+}
+
+// publishCredentials derives the credentials Secret from the master copy, in one atomic write.
+func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, p engine.PublishCredentials) error {
+	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
+	accounts, err := secrets.Get(ctx, naming.Accounts(db.Name), metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	name := naming.Credentials(db.Name)
+	if live, err := secrets.Get(ctx, name, metav1.GetOptions{}); err == nil && metav1.GetControllerOf(live) != nil {
+		return &conflictError{resource: "secrets", name: name, owner: metav1.GetControllerOf(live).Kind + " " + metav1.GetControllerOf(live).Name}
+	} else if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	content := c.options.Engines[db.Spec.Engine].Binding(db, engine.Login{
+		Username: string(accounts.Data[engine.AccountsUsernameKey]),
+		Password: string(accounts.Data[engine.AccountsPasswordKey]),
+	})
+	data := make(map[string][]byte, len(content))
+	for key, value := range content {
+		data[key] = []byte(value)
+	}
+	patch, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"metadata": map[string]any{
+			"name": name, "labels": resources.Labels(db),
+			"annotations": map[string]string{naming.AnnotationDatabaseUID: string(db.UID), naming.AnnotationSource: p.Source},
+		},
+		"data": data,
+	})
+	if err != nil {
+		return err
+	}
+	written, err := secrets.Patch(ctx, name, types.ApplyPatchType, patch, metav1.PatchOptions{FieldManager: naming.FieldManager, Force: new(true)})
+	if err != nil {
+		return err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
+	return nil
+}

@@ -1,0 +1,118 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// kindByResource maps the resources of actions to kinds.
+var kindByResource = map[string]string{
+	engine.Claims:       "PersistentVolumeClaim",
+	engine.Pods:         "Pod",
+	engine.Secrets:      "Secret",
+	engine.StatefulSets: "StatefulSet",
+}
+
+// execute carries out the actions in order; the first error ends it. It returns the Database as
+// the last write left it.
+func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action) (*dbv1.Database, error) {
+	for _, action := range actions {
+		klog.FromContext(ctx).V(2).Info("Executing", "action", action.String())
+		var err error
+		switch a := action.(type) {
+		case engine.AddFinalizer:
+			db, err = c.setFinalizers(ctx, db, append(slices.Clone(db.Finalizers), naming.Finalizer))
+		case engine.RemoveFinalizer:
+			db, err = c.setFinalizers(ctx, db, slices.DeleteFunc(slices.Clone(db.Finalizers), func(f string) bool { return f == naming.Finalizer }))
+		case engine.CreateAccounts:
+			err = c.createAccounts(ctx, db, a)
+		case engine.PublishCredentials:
+			err = c.publishCredentials(ctx, db, a)
+		case engine.Annotate:
+			err = c.annotate(ctx, db, a)
+		case engine.Delete:
+			err = c.delete(ctx, db, a)
+		default:
+			err = fmt.Errorf("no executor for %T", action)
+		}
+		if err != nil {
+			return db, fmt.Errorf("%s: %w", action, err)
+		}
+	}
+	return db, nil
+}
+
+// patchOperation is one operation of a JSON patch (RFC 6902).
+type patchOperation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// setFinalizers replaces the finalizers of the very Database that was planned for, unless
+// somebody else changed it meanwhile.
+func (c *Controller) setFinalizers(ctx context.Context, db *dbv1.Database, finalizers []string) (*dbv1.Database, error) {
+	data, err := json.Marshal([]patchOperation{
+		{Op: "test", Path: "/metadata/uid", Value: db.UID},
+		{Op: "test", Path: "/metadata/resourceVersion", Value: db.ResourceVersion},
+		{Op: "add", Path: "/metadata/finalizers", Value: finalizers},
+	})
+	if err != nil {
+		return db, err
+	}
+	written, err := c.clients.Databases.DatabaseV1().Databases(db.Namespace).
+		Patch(ctx, db.Name, types.JSONPatchType, data, metav1.PatchOptions{FieldManager: naming.FieldManager})
+	if err != nil {
+		return db, err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Database"].resource, written)
+	return written, nil
+}
+
+// annotate sets annotations of an object of one UID. A merge patch that carries the UID fails on
+// any other.
+func (c *Controller) annotate(ctx context.Context, db *dbv1.Database, a engine.Annotate) error {
+	k := c.kinds[kindByResource[a.Resource]]
+	metadata := map[string]any{"uid": a.UID, "annotations": a.Annotations}
+	if a.Resource == engine.Claims || a.Resource == engine.Secrets {
+		// A volume that is taken over is found by its labels from now on.
+		metadata["labels"] = naming.SelectorLabels(db.Name)
+	}
+	data, err := json.Marshal(map[string]any{"metadata": metadata})
+	if err != nil {
+		return err
+	}
+	written, err := k.client(db.Namespace).patch(ctx, a.Name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: naming.AnnotationFieldManager})
+	if err != nil {
+		return err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), k.resource, written)
+	return nil
+}
+
+// delete deletes an object of one UID. That it is gone already is success.
+func (c *Controller) delete(ctx context.Context, db *dbv1.Database, d engine.Delete) error {
+	k := c.kinds[kindByResource[d.Resource]]
+	err := k.client(db.Namespace).delete(ctx, d.Name, metav1.DeleteOptions{
+		Preconditions:     &metav1.Preconditions{UID: &d.UID},
+		PropagationPolicy: new(metav1.DeletePropagationBackground),
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	klog.FromContext(ctx).Info("Deleted", "resource", k.resource.String(), "object", d.Name, "reason", d.Reason)
+	c.consistency.Deleted(cache.MetaObjectToName(db), k.resource, d.Name, d.UID)
+	return nil
+}

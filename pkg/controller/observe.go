@@ -1,0 +1,84 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// observe gathers all that a plan may depend on. It reads caches; the API server is asked for two
+// things that no cache has and that are needed once in a Database's life: claims of the expected
+// names that are not labelled as ours, before there is a StatefulSet that would use them; and
+// whether the namespace is going, when the Database is.
+func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
+	key := cache.MetaObjectToName(db)
+	o := &engine.Observation{Now: c.clock.Now(), Database: db, AgentImage: c.options.AgentImage}
+	var err error
+	if o.StatefulSets, err = owned[*appsv1.StatefulSet](c.kinds["StatefulSet"], key); err != nil {
+		return nil, err
+	}
+	if o.Pods, err = owned[*corev1.Pod](c.kinds["Pod"], key); err != nil {
+		return nil, err
+	}
+	if o.Claims, err = owned[*corev1.PersistentVolumeClaim](c.kinds["PersistentVolumeClaim"], key); err != nil {
+		return nil, err
+	}
+	if o.Instances, err = owned[*dbv1.DatabaseInstance](c.kinds["DatabaseInstance"], key); err != nil {
+		return nil, err
+	}
+	if o.Secrets, err = owned[*metav1.PartialObjectMetadata](c.kinds["Secret"], key); err != nil {
+		return nil, err
+	}
+	if db.DeletionTimestamp != nil {
+		o.NamespaceTerminating, err = c.isTerminating(ctx, db.Namespace)
+		return o, err
+	}
+	return o, c.observeUnlabelledClaims(ctx, o)
+}
+
+func (c *Controller) isTerminating(ctx context.Context, name string) (bool, error) {
+	namespace, err := c.clients.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	return namespace.DeletionTimestamp != nil, nil
+}
+
+func (c *Controller) observeUnlabelledClaims(ctx context.Context, o *engine.Observation) error {
+	eng := c.options.Engines[o.Database.Spec.Engine]
+	if eng == nil || o.Database.Spec.Lifecycle.Paused {
+		return nil
+	}
+	for _, group := range eng.Shape(o.Database).Groups {
+		if o.StatefulSets[group.Name] != nil {
+			continue
+		}
+		for _, instance := range group.Instances() {
+			name := naming.Claim(instance)
+			if o.Claims[name] != nil {
+				continue
+			}
+			claim, err := c.clients.Kube.CoreV1().PersistentVolumeClaims(o.Database.Namespace).Get(ctx, name, metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+			case err != nil:
+				return fmt.Errorf("get claim %s: %w", name, err)
+			default:
+				o.Claims[name] = claim
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+//go:build integration
+
+package controller_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/controller"
+	"github.com/platform-io/database-operator/pkg/engine/registry"
+	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
+	"github.com/platform-io/database-operator/pkg/testing/apiserver"
+	"github.com/platform-io/database-operator/pkg/testing/simulation"
+)
+
+// world is a namespace on a real API server, with simulated nodes and agents in it.
+type world struct {
+	*testing.T
+	config    *rest.Config
+	kube      kubernetes.Interface
+	databases versioned.Interface
+	namespace string
+	sim       *simulation.Simulation
+}
+
+// newWorld makes a world without an operator in it.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	config := rest.CopyConfig(apiserver.Start(t))
+	config.QPS, config.Burst = 500, 1000
+	w := &world{
+		T: t, config: config, namespace: apiserver.Namespace(t, config),
+		kube: kubernetes.NewForConfigOrDie(config), databases: versioned.NewForConfigOrDie(config),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	sim, err := simulation.Start(ctx, w.kube, w.databases, simulation.Options{Namespace: w.namespace, ReportInterval: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sim = sim
+	t.Cleanup(func() { cancel(); sim.Wait() })
+	return w
+}
+
+// operator is a controller in this process.
+type operator struct {
+	stop func()
+	// writes counts the requests that are not reads.
+	writes *atomic.Int64
+}
+
+// budget lets requests through until a number of writes is used up; then every request fails, as
+// if the process had been killed at that moment.
+type budget struct {
+	next   http.RoundTripper
+	writes *atomic.Int64
+	limit  int64
+	out    func()
+}
+
+var errKilled = errors.New("the operator was stopped here")
+
+func (b *budget) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet {
+		if n := b.writes.Add(1); b.limit > 0 && n > b.limit {
+			b.out()
+			return nil, errKilled
+		}
+	} else if b.limit > 0 && b.writes.Load() > b.limit {
+		return nil, errKilled
+	}
+	return b.next.RoundTrip(r)
+}
+
+// start runs an operator until the test ends or stop is called. With a limit, it is stopped for
+// good after that many writes; killed is closed then.
+func (w *world) start(limit int64, change ...func(*rest.Config)) (op *operator, killed <-chan struct{}) {
+	w.Helper()
+	config := rest.CopyConfig(w.config)
+	for _, c := range change {
+		c(config)
+	}
+	writes, dead := &atomic.Int64{}, make(chan struct{})
+	var once sync.Once
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &budget{next: next, writes: writes, limit: limit, out: func() { once.Do(func() { close(dead) }) }}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	clients := controller.Clients{
+		Kube: kubernetes.NewForConfigOrDie(config), Databases: versioned.NewForConfigOrDie(config), Metadata: metadata.NewForConfigOrDie(config),
+	}
+	c, err := controller.New(ctx, clients, events.NewFakeRecorder(1000), controller.Options{
+		Engines: registry.Engines(), AgentImage: "agent:test", Workers: 2, Namespace: w.namespace,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := c.Start(ctx); err == nil {
+			c.Run(ctx)
+		}
+	})
+	op = &operator{writes: writes, stop: sync.OnceFunc(func() { cancel(); running.Wait(); c.Shutdown() })}
+	w.Cleanup(op.stop)
+	return op, dead
+}
+
+// basic is the smallest Database.
+func (w *world) basic(name string, change ...func(*dbv1.Database)) *dbv1.Database {
+	db := &dbv1.Database{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},
+		Spec: dbv1.DatabaseSpec{
+			Engine: dbv1.PostgreSQL, Version: "15.0",
+			Topology: dbv1.TopologySpec{Mode: dbv1.Standalone, Replicas: 1},
+			Storage:  &dbv1.StorageSpec{Size: new(resource.MustParse("1Gi"))},
+		},
+	}
+	for _, c := range change {
+		c(db)
+	}
+	return db
+}
+
+func (w *world) create(db *dbv1.Database) *dbv1.Database {
+	w.Helper()
+	created, err := w.databases.DatabaseV1().Databases(w.namespace).Create(w.Context(), db, metav1.CreateOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return created
+}
+
+func (w *world) get(name string) *dbv1.Database {
+	w.Helper()
+	db, err := w.databases.DatabaseV1().Databases(w.namespace).Get(w.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return db
+}
+
+// update changes a Database, as often as somebody else was faster.
+func (w *world) update(name string, change func(*dbv1.Database)) {
+	w.Helper()
+	w.eventually("update "+name, func() (bool, string) {
+		db := w.get(name)
+		change(db)
+		_, err := w.databases.DatabaseV1().Databases(w.namespace).Update(w.Context(), db, metav1.UpdateOptions{})
+		return err == nil, "refused: " + errorText(err)
+	})
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// patience is for a machine that does other things too; nothing waits for it when all is well.
+const patience = time.Minute
+
+// eventually waits until a condition holds; done says what is missing.
+func (w *world) eventually(what string, done func() (bool, string)) {
+	w.Helper()
+	last := ""
+	err := wait.PollUntilContextTimeout(w.Context(), 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		var ok bool
+		ok, last = done()
+		return ok, nil
+	})
+	if err != nil {
+		w.Fatalf("%s: %s", what, last)
+	}
+}
+
+// waitFor waits until a condition of a Database has a status, and a reason if one is given.
+func (w *world) waitFor(name, kind string, status metav1.ConditionStatus, reason ...string) *dbv1.Database {
+	w.Helper()
+	var db *dbv1.Database
+	w.eventually(name+" "+kind+"="+string(status), func() (bool, string) {
+		db = w.get(name)
+		c := meta.FindStatusCondition(db.Status.Conditions, kind)
+		ok := c != nil && c.Status == status && (len(reason) == 0 || c.Reason == reason[0]) && c.ObservedGeneration == db.Generation
+		return ok, describe(db)
+	})
+	return db
+}
+
+func (w *world) waitReady(name string) *dbv1.Database {
+	w.Helper()
+	var db *dbv1.Database
+	w.eventually(name+" is Ready", func() (bool, string) {
+		db = w.get(name)
+		return db.Status.Phase == dbv1.PhaseReady && db.Status.ObservedGeneration == db.Generation &&
+			meta.IsStatusConditionTrue(db.Status.Conditions, dbv1.ConditionUpToDate), describe(db)
+	})
+	return db
+}
+
+func describe(db *dbv1.Database) string {
+	text := "phase " + string(db.Status.Phase)
+	for _, c := range db.Status.Conditions {
+		if c.Status != metav1.ConditionTrue {
+			text += "\n  " + c.Type + "=" + string(c.Status) + " " + c.Reason + ": " + c.Message
+		}
+	}
+	return text
+}
+
+func (w *world) secret(name string) *corev1.Secret {
+	w.Helper()
+	secret, err := w.kube.CoreV1().Secrets(w.namespace).Get(w.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return secret
+}

@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine/confighash"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// instanceTrouble says why an instance does not serve, in the words of whoever knows: the agent,
+// else the kubelet, else the scheduler. It is "" when the instance serves.
+func (p *planner) instanceTrouble(name string) string {
+	if p.isReady(name) {
+		return ""
+	}
+	pod := p.Pods[name]
+	if pod == nil {
+		return "pod " + name + " does not exist yet"
+	}
+	if why := podTrouble(pod); why != "" {
+		return "pod " + name + ": " + why
+	}
+	report := p.report(name)
+	switch {
+	case report == nil:
+		return "instance " + name + " has not reported yet"
+	case report.Message != "":
+		return "instance " + name + " is " + string(report.Phase) + ": " + report.Message
+	}
+	return "instance " + name + " is " + string(report.Phase)
+}
+
+// podTrouble says what keeps a pod from running.
+func podTrouble(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return "not scheduled: " + c.Message
+		}
+	}
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for _, s := range statuses {
+			if w := s.State.Waiting; w != nil && w.Reason != "PodInitializing" && w.Reason != "ContainerCreating" {
+				return fmt.Sprintf("container %s: %s: %s", s.Name, w.Reason, w.Message)
+			}
+		}
+	}
+	return ""
+}
+
+// reportStorage: the volumes are bound, have the wanted size, and are not filling up.
+func (p *planner) reportStorage() {
+	want := dbv1.StorageSize(p.Database)
+	if want == nil {
+		p.condition(dbv1.ConditionStorageReady, yes, dbv1.ReasonNotRequested, "the spec asks for no volume")
+		return
+	}
+	for _, name := range p.shape.InstanceNames() {
+		claim := p.Claims[naming.Claim(name)]
+		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
+			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonVolumePending,
+				"volume "+naming.Claim(name)+" is not bound; kubectl describe pvc "+naming.Claim(name)+" says why")
+			return
+		}
+		have := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+		if have.Cmp(*want) != 0 {
+			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonResizeNotSupported, fmt.Sprintf(
+				"not supported yet: growing volumes; %s has %s and storage.size is %s. The database runs on as it is.", claim.Name, have.String(), want.String()))
+			return
+		}
+		if full := p.fullness(name); full >= fullPercent {
+			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonVolumeFilling, fmt.Sprintf(
+				"volume %s is %d%% full; delete data, or move to a larger volume by backup and restore", claim.Name, full))
+			return
+		}
+	}
+	p.condition(dbv1.ConditionStorageReady, yes, dbv1.ReasonAsExpected, "")
+}
+
+// fullPercent is how full a volume may be before it is called filling.
+const fullPercent = 90
+
+func (p *planner) fullness(name string) int64 {
+	report := p.report(name)
+	if report == nil || report.Storage == nil || report.Storage.CapacityBytes == 0 {
+		return 0
+	}
+	return 100 * report.Storage.UsedBytes / report.Storage.CapacityBytes
+}
+
+// reportCredentials: the published credentials log in. Only the agent can know, and says so of
+// each account and password.
+func (p *planner) reportCredentials() {
+	published := p.Secrets[naming.Credentials(p.Database.Name)]
+	if p.passwordVersion() == "" || published == nil || published.Annotations[naming.AnnotationSource] != p.credentialsSource() {
+		p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending,
+			"Secret "+naming.Credentials(p.Database.Name)+" is being made")
+		return
+	}
+	for _, name := range p.shape.InstanceNames() {
+		report := p.report(name)
+		if report == nil {
+			// What was verified before stays true while an agent is away.
+			if p.isTrue(dbv1.ConditionCredentialsSynced) {
+				continue
+			}
+			p.condition(dbv1.ConditionCredentialsSynced, unknown, dbv1.ReasonUnknown, "instance "+name+" has not reported yet")
+			return
+		}
+		if why := p.accountTrouble(report); why != "" {
+			p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending, "instance "+name+": "+why)
+			return
+		}
+	}
+	p.condition(dbv1.ConditionCredentialsSynced, yes, dbv1.ReasonAsExpected, "")
+}
+
+func (p *planner) accountTrouble(report *dbv1.DatabaseInstanceStatus) string {
+	for _, account := range report.Accounts {
+		if account.Username != p.username() {
+			continue
+		}
+		switch {
+		case account.Message != "":
+			return "account " + account.Username + ": " + account.Message
+		case account.PasswordVersion != p.passwordVersion() || !account.Applied:
+			return "account " + account.Username + " does not have the published password yet"
+		case !account.Verified:
+			return "account " + account.Username + " has not logged in with the published password yet"
+		}
+		return ""
+	}
+	return "account " + p.username() + " is not made yet"
+}
+
+// reportUpToDate: every instance runs what the spec says. It also lists the steps that wait.
+func (p *planner) reportUpToDate() {
+	p.status.Plan = nil
+	for _, r := range p.restarts {
+		step := dbv1.PlannedStep{Kind: r.kind, Target: r.instance, Reason: r.reason, HeldBy: r.heldBy}
+		if !r.notBefore.IsZero() {
+			step.NotBefore = new(metav1.NewTime(r.notBefore))
+		}
+		p.status.Plan = append(p.status.Plan, step)
+	}
+	if reason, message := p.staleness(); reason != "" {
+		p.condition(dbv1.ConditionUpToDate, no, reason, message)
+		return
+	}
+	p.condition(dbv1.ConditionUpToDate, yes, dbv1.ReasonAsExpected, "")
+}
+
+// staleness is why an instance does not run what the spec says: a refusal first, because no
+// waiting ends it.
+func (p *planner) staleness() (reason, message string) {
+	hash := confighash.ConfigHash(p.shape.Config)
+	for _, name := range p.shape.InstanceNames() {
+		report := p.report(name)
+		if report == nil {
+			return dbv1.ReasonConfigPending, "instance " + name + " has not reported yet"
+		}
+		if c := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Status == no && p.Instances[name].Spec.ConfigHash == hash {
+			return c.Reason, "instance " + name + ": " + c.Message
+		}
+		if report.AppliedConfigHash != hash {
+			return dbv1.ReasonConfigPending, "instance " + name + " has not read the configuration yet"
+		}
+	}
+	for _, r := range p.restarts {
+		switch r.heldBy {
+		case "", GuardRestarting:
+			return dbv1.ReasonRestarting, "instance " + r.instance + " is being restarted: " + r.reason
+		case GuardOperatorRelease:
+			continue
+		}
+		message := fmt.Sprintf("instance %s waits for a restart (%s), held by guard %s", r.instance, r.reason, r.heldBy)
+		if !r.notBefore.IsZero() {
+			message += " until " + r.notBefore.UTC().Format("2006-01-02 15:04 MST")
+		}
+		return dbv1.ReasonRestartPending, message
+	}
+	return "", ""
+}
+
+// reportFeatures says of every feature whether it was asked for, and whether this release can do
+// it. A feature is never silently missing.
+func (p *planner) reportFeatures() {
+	gaps := map[string]string{}
+	for _, gap := range p.engine.Gaps(p.Database) {
+		if before := gaps[gap.Condition]; before != "" {
+			gap.Message = before + "; " + gap.Message
+		}
+		gaps[gap.Condition] = gap.Message
+		if gap.Blocking && !p.wasProvisioned() {
+			p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonNotSupported, gap.Message)
+		}
+	}
+	if message := gaps[dbv1.ConditionUpToDate]; message != "" {
+		p.condition(dbv1.ConditionUpToDate, no, dbv1.ReasonNotSupported, message)
+	}
+	for _, kind := range []string{
+		dbv1.ConditionBackupConfigured, dbv1.ConditionContinuousArchiving, dbv1.ConditionReplicationHealthy,
+		dbv1.ConditionConsulSynced, dbv1.ConditionTLSReady, dbv1.ConditionMetricsReady, dbv1.ConditionRotationReady,
+		dbv1.ConditionMaintenanceReady, dbv1.ConditionRestored,
+	} {
+		if message := gaps[kind]; message != "" {
+			p.condition(kind, no, dbv1.ReasonNotSupported, message)
+		} else {
+			meta.RemoveStatusCondition(&p.status.Conditions, kind)
+		}
+	}
+	p.reportProduction()
+}
+
+// reportProduction warns of what a production database should not lack.
+func (p *planner) reportProduction() {
+	if dbv1.EffectiveProfile(p.Database) != dbv1.ProfileProd {
+		meta.RemoveStatusCondition(&p.status.Conditions, dbv1.ConditionProductionReady)
+		return
+	}
+	var missing []string
+	if !dbv1.BackupEnabled(p.Database) {
+		missing = append(missing, "spec.backup.enabled is false: a lost volume loses the data")
+	}
+	if dbv1.Replicas(p.Database) < 2 {
+		missing = append(missing, "spec.topology.replicas is 1: a lost node is an outage")
+	}
+	if r := p.Database.Spec.Resources; r == nil || r.Limits.Memory().IsZero() {
+		missing = append(missing, "spec.resources.limits.memory is not set: caches are sized from the profile")
+	}
+	if len(missing) > 0 {
+		p.condition(dbv1.ConditionProductionReady, no, dbv1.ReasonMissingForProduction, list(missing))
+		return
+	}
+	p.condition(dbv1.ConditionProductionReady, yes, dbv1.ReasonAsExpected, "")
+}

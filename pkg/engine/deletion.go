@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// Deletion, step by step; each is seen to be done before the next begins:
+//
+//  1. policy Snapshot: a last backup. Nothing is removed before it succeeded, unless a person
+//     says so by an annotation.
+//  2. the StatefulSets, and with them the pods, which stop their engines cleanly.
+//  3. policy Delete: claims and Secrets, which have no owner and would otherwise stay.
+//  4. the finalizer. The garbage collector takes the rest.
+//
+// Retain keeps what step 3 would delete; claims and Secrets already carry the facts by which a
+// Database of the same name takes them over.
+
+// planDeletion carries out the deletion policy.
+func (p *planner) planDeletion() {
+	p.status.Phase = dbv1.PhaseDeleting
+	if !slices.Contains(p.Database.Finalizers, naming.Finalizer) {
+		return
+	}
+	if why := p.deletionHeld(); why != "" {
+		p.condition(dbv1.ConditionReady, no, dbv1.ReasonDeleting, why)
+		return
+	}
+	remaining := p.deletePods()
+	if remaining == "" && dbv1.EffectiveDeletionPolicy(p.Database) == dbv1.DeletionDelete {
+		remaining = p.deleteData()
+	}
+	if remaining == "" {
+		p.do(RemoveFinalizer{})
+		remaining = "done"
+	}
+	p.condition(dbv1.ConditionReady, no, dbv1.ReasonDeleting, "deletion: "+remaining)
+}
+
+// deletionHeld says why the deletion waits, "" when it does not. In a namespace that is being
+// deleted nothing may hold it: no backup can be made there, and the volumes are going anyway.
+func (p *planner) deletionHeld() string {
+	switch {
+	case p.NamespaceTerminating:
+		return ""
+	case p.Database.Spec.Lifecycle.Paused:
+		return "deletion waits: the Database is paused. Set spec.lifecycle.paused to false to let it go on."
+	case dbv1.EffectiveDeletionPolicy(p.Database) != dbv1.DeletionSnapshot,
+		p.Database.Annotations[naming.AnnotationSkipFinalBackup] == "true":
+		return ""
+	}
+	return fmt.Sprintf("not supported yet: the last backup that deletionPolicy Snapshot asks for; nothing was removed. "+
+		"Annotate the Database with %s=true to delete it without one (volumes and credentials are kept), or set spec.lifecycle.deletionPolicy to Retain or Delete.",
+		naming.AnnotationSkipFinalBackup)
+}
+
+// deletePods deletes the StatefulSets and says what is still there.
+func (p *planner) deletePods() string {
+	for _, name := range slices.Sorted(maps.Keys(p.StatefulSets)) {
+		if set := p.StatefulSets[name]; set.DeletionTimestamp == nil {
+			p.do(Delete{Resource: StatefulSets, Name: name, UID: set.UID, Reason: "the Database is being deleted"})
+		}
+	}
+	if len(p.StatefulSets) > 0 || len(p.Pods) > 0 {
+		return fmt.Sprintf("%d pods are stopping", len(p.Pods))
+	}
+	return ""
+}
+
+// deleteData deletes claims and Secrets, and says what is still there.
+func (p *planner) deleteData() string {
+	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
+		if claim := p.Claims[name]; claim.DeletionTimestamp == nil {
+			p.do(Delete{Resource: Claims, Name: name, UID: claim.UID, Reason: "deletionPolicy is Delete"})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Secrets)) {
+		if secret := p.Secrets[name]; secret.DeletionTimestamp == nil {
+			p.do(Delete{Resource: Secrets, Name: name, UID: secret.UID, Reason: "deletionPolicy is Delete"})
+		}
+	}
+	if n := len(p.Claims) + len(p.Secrets); n > 0 {
+		return fmt.Sprintf("%d volumes and Secrets are being deleted", n)
+	}
+	return ""
+}

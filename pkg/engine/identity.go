@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
+)
+
+// The identity of the data closes two ways to lose it: making a new database over an old one, and
+// running somebody else's data.
+//
+//  1. An agent makes a new database only while its instance says bootstrap, and reports the
+//     identity of what it made.
+//  2. The operator records it in the Database's status; that ends the sync.
+//  3. Having read it back, it writes it to the claims and to the accounts, which outlive the Database.
+//  4. Having read that back, it tells the agent, which only now lets clients in.
+//
+// A volume that was there before its Database goes the other way: its facts must agree with the
+// spec and with the credentials, or a person must say so; then step 2 records them.
+
+// claimState is what a claim is to a Database.
+type claimState int
+
+const (
+	// claimAbsent: there is none; a StatefulSet will make it.
+	claimAbsent claimState = iota
+	// claimOurs: it was made for this Database.
+	claimOurs
+	// claimAdoptable: it was made for another Database of this name, and all facts agree.
+	claimAdoptable
+	// claimForeign: it may hold data, and nothing says that it is ours.
+	claimForeign
+)
+
+// classifyClaim says what a claim is to the Database, and why it is foreign.
+func classifyClaim(o *Observation, shape resources.Shape, name string) (claimState, string) {
+	claim := o.Claims[name]
+	if claim == nil {
+		return claimAbsent, ""
+	}
+	if claim.Annotations[naming.AnnotationDatabaseUID] == string(o.Database.UID) {
+		return claimOurs, ""
+	}
+	for key, want := range shape.Recorded {
+		if have := claim.Annotations[key]; have != "" && have != want {
+			return claimForeign, fmt.Sprintf("it says %s %q and the spec %q", strings.TrimPrefix(key, naming.Group+"/"), have, want)
+		}
+	}
+	identity := claim.Annotations[naming.AnnotationSystemID]
+	if said := o.Database.Annotations[naming.AnnotationAdopt]; said != "" {
+		if identity == "" || said == identity {
+			return claimAdoptable, ""
+		}
+		return claimForeign, fmt.Sprintf("it has system identifier %s, and the annotation %s says %s", identity, naming.AnnotationAdopt, said)
+	}
+	if identity == "" {
+		return claimForeign, "it has no record of what is on it"
+	}
+	return classifyByAccounts(o, identity)
+}
+
+// classifyByAccounts asks that the retained accounts belong to the same data: then passwords and
+// data fit together, and nothing is published that does not log in.
+func classifyByAccounts(o *Observation, identity string) (claimState, string) {
+	accounts := o.Secrets[naming.Accounts(o.Database.Name)]
+	if accounts == nil {
+		return claimForeign, fmt.Sprintf("its credentials (Secret %s) are gone", naming.Accounts(o.Database.Name))
+	}
+	if have := accounts.Annotations[naming.AnnotationSystemID]; have != identity {
+		return claimForeign, fmt.Sprintf("it has system identifier %s and Secret %s is of %q", identity, accounts.Name, have)
+	}
+	return claimAdoptable, ""
+}
+
+// identity is what is known of the identity of the data.
+type identity struct {
+	// recorded is what the status already said when this sync began.
+	recorded string
+	// record is what this sync must write to the status, "" for nothing.
+	record string
+	// onClaims is true when every existing claim carries the recorded identity and our UID.
+	onClaims bool
+	// foreign says which claim holds data that is not known to be ours, and what to do.
+	foreign string
+	// annotate are the writes that bring claims and accounts in line with the status.
+	annotate []Action
+}
+
+// judgeIdentity compares status, claims, accounts and reports.
+func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
+	id := identity{recorded: eng.Identity(o.Database.Status.EngineStatus), onClaims: true}
+	for _, instance := range shape.InstanceNames() {
+		id.judgeClaim(o, shape, naming.Claim(instance))
+		if report := o.report(instance); report != nil && id.recorded == "" && id.record == "" && id.foreign == "" {
+			id.record = report.SystemID
+		}
+	}
+	if accounts := o.Secrets[naming.Accounts(o.Database.Name)]; accounts != nil && id.recorded != "" {
+		id.mark(Annotate{Resource: Secrets, Name: accounts.Name, UID: accounts.UID}, accounts.Annotations, map[string]string{
+			naming.AnnotationSystemID:    id.recorded,
+			naming.AnnotationDatabaseUID: string(o.Database.UID),
+		})
+	}
+	return id
+}
+
+func (id *identity) judgeClaim(o *Observation, shape resources.Shape, name string) {
+	state, why := classifyClaim(o, shape, name)
+	switch state {
+	case claimAbsent:
+	case claimForeign:
+		id.foreign = adoptionMessage(o.Database, o.Claims[name], why)
+	case claimAdoptable:
+		if id.recorded == "" {
+			id.record = o.Claims[name].Annotations[naming.AnnotationSystemID]
+			if said := o.Database.Annotations[naming.AnnotationAdopt]; said != "" {
+				id.record = said
+			}
+			id.onClaims = false
+			return
+		}
+		id.markClaim(o, shape, name)
+	case claimOurs:
+		if id.recorded != "" {
+			id.markClaim(o, shape, name)
+		}
+	}
+}
+
+func (id *identity) markClaim(o *Observation, shape resources.Shape, name string) {
+	claim := o.Claims[name]
+	facts := map[string]string{
+		naming.AnnotationSystemID:    id.recorded,
+		naming.AnnotationDatabaseUID: string(o.Database.UID),
+	}
+	for key, value := range shape.Recorded {
+		if claim.Annotations[key] == "" {
+			facts[key] = value
+		}
+	}
+	if id.mark(Annotate{Resource: Claims, Name: name, UID: claim.UID}, claim.Annotations, facts) {
+		id.onClaims = false
+	}
+}
+
+// mark adds the write that makes annotations say want, and is true when one is needed.
+func (id *identity) mark(write Annotate, have, want map[string]string) bool {
+	write.Annotations = map[string]string{}
+	for key, value := range want {
+		if have[key] != value {
+			write.Annotations[key] = value
+		}
+	}
+	if len(write.Annotations) == 0 {
+		return false
+	}
+	id.annotate = append(id.annotate, write)
+	return true
+}
+
+func adoptionMessage(db *dbv1.Database, claim *corev1.PersistentVolumeClaim, why string) string {
+	const how = "If its data is this Database's, annotate the Database with %s=<system identifier>; if it is not needed, delete the claim; or choose another name."
+	return fmt.Sprintf("volume %s was there before Database %s, and %s. "+how, claim.Name, db.Name, why, naming.AnnotationAdopt)
+}

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine/confighash"
+	dbv1ac "github.com/platform-io/database-operator/pkg/generated/applyconfiguration/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
+)
+
+// roleApplication is the account that users get.
+const roleApplication = "application"
+
+// instance is what one instance must be: the whole of what its agent is told.
+func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.DatabaseInstanceApplyConfiguration {
+	name := naming.Instance(group.Name, ordinal)
+	spec := dbv1ac.DatabaseInstanceSpec().
+		WithDatabaseName(p.Database.Name).
+		WithEngine(p.Database.Spec.Engine).
+		WithOrdinal(ordinal).
+		WithMembers(p.members(group)...).
+		WithConfigHash(confighash.ConfigHash(p.shape.Config)).
+		WithAccounts(p.accounts()...)
+	if len(p.shape.Groups) > 1 {
+		spec.WithGroup(group.Name)
+	}
+	if p.mayBootstrap(name, ordinal) {
+		spec.WithBootstrap(true)
+	}
+	if p.identity.recorded != "" && p.identity.onClaims {
+		spec.WithSystemID(p.identity.recorded)
+	}
+	if op := p.operation(name); op != nil {
+		spec.WithOperation(dbv1ac.InstanceOperation().WithID(op.ID).WithKind(op.Kind))
+	}
+	return resources.Instance(p.Database, name, spec)
+}
+
+// mayBootstrap is true while no identity is known and the volume was made for this Database: only
+// then may an empty volume become a new database.
+func (p *planner) mayBootstrap(instance string, ordinal int32) bool {
+	if ordinal != 0 || p.identity.recorded != "" || p.identity.record != "" || p.identity.foreign != "" {
+		return false
+	}
+	state, _ := classifyClaim(p.Observation, p.shape, naming.Claim(instance))
+	return state == claimAbsent || state == claimOurs
+}
+
+func (p *planner) members(group resources.Group) []*dbv1ac.InstanceMemberApplyConfiguration {
+	var members []*dbv1ac.InstanceMemberApplyConfiguration
+	for _, name := range group.Instances() {
+		members = append(members, dbv1ac.InstanceMember().
+			WithName(name).WithVoter(true).
+			WithHost(naming.InstanceHost(name, p.Database.Name, p.Database.Namespace)))
+	}
+	return members
+}
+
+// accounts are those that the engine must have. They wait for the master copy of the passwords.
+func (p *planner) accounts() []*dbv1ac.InstanceAccountApplyConfiguration {
+	version := p.passwordVersion()
+	if version == "" {
+		return nil
+	}
+	return []*dbv1ac.InstanceAccountApplyConfiguration{
+		dbv1ac.InstanceAccount().
+			WithUsername(p.username()).
+			WithPasswordRef(dbv1ac.SecretKeyReference().WithName(naming.Accounts(p.Database.Name)).WithKey(AccountsPasswordKey)).
+			WithPasswordVersion(version).
+			WithRoles(roleApplication).
+			WithDatabase(dbv1.DatabaseName(p.Database)).
+			WithState(dbv1.AccountPresent),
+	}
+}
+
+// Keys of the master copy.
+const (
+	AccountsUsernameKey = "application.username"
+	AccountsPasswordKey = "application.password"
+)
+
+// operation is the one to carry out now, else the one that was last asked for: taking it away
+// would only be a write.
+func (p *planner) operation(instance string) *dbv1.InstanceOperation {
+	for _, r := range p.restarts {
+		if r.instance == instance && r.kind == restartEngine && r.heldBy == "" {
+			return &dbv1.InstanceOperation{ID: r.id, Kind: dbv1.OperationRestart}
+		}
+	}
+	if dbi := p.Instances[instance]; dbi != nil {
+		return dbi.Spec.Operation
+	}
+	return nil
+}
+
+// planConfigRefresh touches pods whose files are behind: an annotation makes the kubelet refresh
+// them at once, where it would take a minute by itself.
+func (p *planner) planConfigRefresh() {
+	hash := confighash.ConfigHash(p.shape.Config)
+	for _, name := range p.shape.InstanceNames() {
+		pod, dbi := p.Pods[name], p.Instances[name]
+		if pod == nil || dbi == nil || pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+			continue
+		}
+		if dbi.Spec.ConfigHash == hash && dbi.Status.AppliedConfigHash != hash && pod.Annotations[naming.AnnotationConfigHash] != hash {
+			p.do(Annotate{Resource: Pods, Name: name, UID: pod.UID, Annotations: map[string]string{naming.AnnotationConfigHash: hash}})
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"encoding/json"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// Observation is all that a plan may depend on, gathered once at the start of a sync. Its objects
+// are shared with the informers' caches: they are read, never written.
+//
+// A fact that could not be learned is absent, and absent means unknown: an instance without a fresh
+// report is not "down", it is not known to be up.
+type Observation struct {
+	// Now is the one reading of the clock for this sync.
+	Now time.Time
+	// Database is the object that the sync is about.
+	Database *dbv1.Database
+	// NamespaceTerminating is true when nothing can be created any more. It is looked up only
+	// for a Database that is being deleted.
+	NamespaceTerminating bool
+	// AgentImage is the image that the agent is copied from.
+	AgentImage string
+
+	// The objects of the Database, by name.
+	StatefulSets map[string]*appsv1.StatefulSet
+	Pods         map[string]*corev1.Pod
+	Instances    map[string]*dbv1.DatabaseInstance
+	// Claims also has a claim of an expected name that is not labelled as ours, when there is no
+	// StatefulSet yet: a StatefulSet would use it without asking.
+	Claims map[string]*corev1.PersistentVolumeClaim
+	// Secrets has metadata only: the operator does not hold what is in them.
+	Secrets map[string]*metav1.PartialObjectMetadata
+}
+
+// report is what the agent of an instance last said, nil unless it said so as the agent of the
+// pod that now exists, and that pod is ready to be believed.
+func (o *Observation) report(instance string) *dbv1.DatabaseInstanceStatus {
+	pod, dbi := o.Pods[instance], o.Instances[instance]
+	if pod == nil || dbi == nil || pod.DeletionTimestamp != nil || dbi.Status.PodUID != string(pod.UID) {
+		return nil
+	}
+	return &dbi.Status
+}
+
+// isReady is true when the agent says that the instance is ready and the kubelet agrees. The
+// agent's word alone outlives its node.
+func (o *Observation) isReady(instance string) bool {
+	report := o.report(instance)
+	if report == nil || !report.Ready {
+		return false
+	}
+	for _, c := range o.Pods[instance].Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// OwnsKeys is true when the operator is still the owner of every one of these keys of a Secret.
+// Whoever changes a value takes its ownership, so this sees an edit without reading the Secret.
+func OwnsKeys(secret *metav1.PartialObjectMetadata, keys ...string) bool {
+	owned := map[string]bool{}
+	for _, entry := range secret.ManagedFields {
+		if entry.Manager != naming.FieldManager || entry.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Data map[string]any `json:"f:data"`
+		}
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
+			return false
+		}
+		for key := range fields.Data {
+			owned[key] = true
+		}
+	}
+	for _, key := range keys {
+		if !owned["f:"+key] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// Plan is the whole outcome of one decision, as data: one executor carries it out.
+type Plan struct {
+	// Objects must exist as they are here; they are applied in this order, before the actions.
+	Objects []runtime.ApplyConfiguration
+	// Actions are carried out in order; the first error ends the sync.
+	Actions []Action
+	// Status is what is reported, whether or not the rest succeeds.
+	Status dbv1.DatabaseStatus
+	// RequeueAfter is when time alone will change the plan; zero when only a watch can.
+	RequeueAfter time.Duration
+}
+
+// Action is one thing to do. The set is closed.
+//
+//sumtype:decl
+type Action interface {
+	fmt.Stringer
+	action()
+}
+
+type (
+	// AddFinalizer makes the deletion of the Database wait for its policy.
+	AddFinalizer struct{}
+
+	// RemoveFinalizer lets the Database go.
+	RemoveFinalizer struct{}
+
+	// CreateAccounts makes the master copy of the passwords. It creates and never overwrites. A
+	// credentials Secret that a user made beforehand gives the login, else Username and a new
+	// password do.
+	CreateAccounts struct {
+		Username string
+	}
+
+	// PublishCredentials derives the credentials Secret from the master copy.
+	PublishCredentials struct {
+		// Source identifies what it is derived from; it is recorded on the Secret.
+		Source string
+	}
+
+	// Annotate sets annotations of an object that must be the one of this UID.
+	Annotate struct {
+		Resource    string
+		Name        string
+		UID         types.UID
+		Annotations map[string]string
+	}
+
+	// Delete deletes an object that must be the one of this UID.
+	Delete struct {
+		Resource string
+		Name     string
+		UID      types.UID
+		Reason   string
+	}
+)
+
+// The resources of actions.
+const (
+	Claims       = "persistentvolumeclaims"
+	Pods         = "pods"
+	Secrets      = "secrets"
+	StatefulSets = "statefulsets"
+)
+
+func (AddFinalizer) action()       {}
+func (RemoveFinalizer) action()    {}
+func (CreateAccounts) action()     {}
+func (PublishCredentials) action() {}
+func (Annotate) action()           {}
+func (Delete) action()             {}
+
+func (AddFinalizer) String() string       { return "add the finalizer" }
+func (RemoveFinalizer) String() string    { return "remove the finalizer" }
+func (CreateAccounts) String() string     { return "create the accounts" }
+func (PublishCredentials) String() string { return "publish the credentials" }
+func (a Annotate) String() string         { return "annotate " + a.Resource + " " + a.Name }
+func (d Delete) String() string           { return "delete " + d.Resource + " " + d.Name }

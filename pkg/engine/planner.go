@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/apis/database/v1/validation"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
+)
+
+// New plans for one Database. The order of the guards is the order of what matters most: a
+// Database that is being deleted is not validated, one that breaks a rule is not changed, one
+// that is paused neither.
+func New(o *Observation, eng Engine) *Plan {
+	p := &planner{Observation: o, engine: eng, status: o.Database.Status.DeepCopy()}
+	p.status.ObservedGeneration = o.Database.Generation
+	switch {
+	case o.Database.DeletionTimestamp != nil:
+		p.planDeletion()
+	case eng == nil:
+		p.reportUnsupportedEngine()
+	default:
+		p.planRunning()
+	}
+	p.plan.Status = *p.status
+	return &p.plan
+}
+
+// planner holds what one planning gathers. It lives for one call of New.
+type planner struct {
+	*Observation
+	engine   Engine
+	shape    resources.Shape
+	identity identity
+	restarts []restart
+
+	status *dbv1.DatabaseStatus
+	plan   Plan
+}
+
+// planRunning plans for a Database that is to run.
+func (p *planner) planRunning() {
+	if violations := p.violations(); len(violations) > 0 {
+		p.reportInvalid(violations)
+		return
+	}
+	p.shape = p.engine.Shape(p.Database)
+	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
+	p.restarts = p.judgeRestarts()
+	if !p.Database.Spec.Lifecycle.Paused {
+		p.planChanges()
+	}
+	p.reportRunning()
+}
+
+// planChanges adds what is to be written. Everything that a finalizer must undo comes after it.
+func (p *planner) planChanges() {
+	if !slices.Contains(p.Database.Finalizers, naming.Finalizer) {
+		p.do(AddFinalizer{})
+		return
+	}
+	if p.identity.record != "" {
+		// Persisted first, relied on in a later sync that has read it back.
+		p.status.EngineStatus = p.engine.Record(p.identity.record)
+	}
+	if p.identity.foreign != "" || p.blocked() {
+		return
+	}
+	p.planCredentials()
+	p.planObjects()
+	p.do(p.identity.annotate...)
+	p.planConfigRefresh()
+	p.planRestart()
+}
+
+// planObjects adds the objects that must exist. The StatefulSets come last: a pod then finds all
+// that it needs, and none starts on a volume before the Database's claim to it is settled.
+func (p *planner) planObjects() {
+	db := p.Database
+	p.plan.Objects = append(p.plan.Objects,
+		resources.ServiceAccount(db), resources.Role(db, p.shape), resources.RoleBinding(db),
+		resources.ConfigMap(db, p.shape),
+		resources.HeadlessService(db, p.shape), resources.PrimaryService(db, p.shape), resources.ReadOnlyService(db, p.shape),
+	)
+	for _, group := range p.shape.Groups {
+		for ordinal := range group.Replicas {
+			p.plan.Objects = append(p.plan.Objects, p.instance(group, ordinal))
+		}
+	}
+	if !p.mayStart() {
+		return
+	}
+	for _, group := range p.shape.Groups {
+		p.plan.Objects = append(p.plan.Objects,
+			resources.StatefulSet(db, p.shape, group, p.AgentImage, p.StatefulSets[group.Name]))
+	}
+}
+
+// mayStart is false while a volume that was there before is being taken over.
+func (p *planner) mayStart() bool {
+	return p.identity.onClaims || p.identity.recorded != "" && len(p.StatefulSets) > 0
+}
+
+// planCredentials keeps the master copy of the passwords, and derives the published Secret from
+// it. A lost or edited Secret gets the same content again.
+func (p *planner) planCredentials() {
+	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
+	if accounts == nil {
+		p.do(CreateAccounts{Username: dbv1.Username(p.Database)})
+		return
+	}
+	source := p.credentialsSource()
+	published := p.Secrets[naming.Credentials(p.Database.Name)]
+	keys := bindingKeys(p.engine, p.Database)
+	if published == nil || published.Annotations[naming.AnnotationSource] != source || !OwnsKeys(published, keys...) {
+		p.do(PublishCredentials{Source: source})
+	}
+}
+
+// credentialsSource identifies all that the published credentials are derived from, without
+// telling any of it.
+func (p *planner) credentialsSource() string {
+	return resources.Hash([]any{p.passwordVersion(), p.engine.Binding(p.Database, Login{})})
+}
+
+// passwordVersion identifies the content of the master copy. Its resourceVersion changes with the
+// content, and with little else.
+func (p *planner) passwordVersion() string {
+	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
+	if accounts == nil {
+		return ""
+	}
+	return resources.Hash([]string{string(accounts.UID), accounts.ResourceVersion})
+}
+
+// username is the application's: the one in the master copy, which may be the user's own choice.
+func (p *planner) username() string {
+	if accounts := p.Secrets[naming.Accounts(p.Database.Name)]; accounts != nil {
+		if name := accounts.Annotations[naming.AnnotationUsername]; name != "" {
+			return name
+		}
+	}
+	return dbv1.Username(p.Database)
+}
+
+func bindingKeys(eng Engine, db *dbv1.Database) []string {
+	var keys []string
+	for key := range eng.Binding(db, Login{}) {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// blocked is true when the spec asks for something without which nothing sensible can run.
+func (p *planner) blocked() bool {
+	return slices.ContainsFunc(p.engine.Gaps(p.Database), func(g Gap) bool { return g.Blocking })
+}
+
+// violations are all rules that the spec breaks.
+func (p *planner) violations() field.ErrorList {
+	return validation.ValidateDatabase(p.Database, validation.Context{
+		CurrentVersion: p.Database.Status.CurrentVersion,
+		Engine:         p.engine,
+	})
+}
+
+func (p *planner) do(actions ...Action) {
+	p.plan.Actions = append(p.plan.Actions, actions...)
+}
+
+// sentence joins the violations of a spec into one message.
+func sentence(violations field.ErrorList) string {
+	texts := make([]string, len(violations))
+	for i, v := range violations {
+		texts[i] = v.Error()
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, "; ")
+}

@@ -1,0 +1,193 @@
+package postgres
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// The configuration is three layers, later ones win: settings derived from the pod's resources,
+// the user's engineConfig, and the settings that the operator owns. The files are complete: the
+// server reads nothing else, and the agent adds nothing.
+
+// Names of the files in the ConfigMap.
+const (
+	fileConf  = "postgresql.conf"
+	fileHBA   = "pg_hba.conf"
+	fileIdent = "pg_ident.conf"
+)
+
+// files are the configuration files of a Database.
+func files(db *dbv1.Database) map[string]string {
+	limits := dbv1.Resources(db).Limits
+	settings := derived(limits.Memory().Value())
+	for name, value := range db.Spec.EngineConfig {
+		settings[strings.ToLower(name)] = string(value)
+	}
+	maps.Copy(settings, owned(db))
+	return map[string]string{fileConf: render(settings), fileHBA: hba, fileIdent: ident}
+}
+
+// hba lets the agent in over the socket, which only the pod's own user can reach, and everybody
+// else with a password. The superuser has none, and never comes over the network.
+const hba = `# TYPE  DATABASE  USER      ADDRESS    METHOD
+local   all       postgres             peer map=agent
+host    all       postgres  all        reject
+host    all       all       all        scram-sha-256
+`
+
+// ident maps the user that the pod runs as, whatever its name in the image, to the superuser.
+const ident = `# MAP    SYSTEM-USER  DATABASE-USER
+agent    /^.*$        postgres
+`
+
+// derived are defaults that follow from the memory limit, by the rules of thumb of the manual
+// (https://www.postgresql.org/docs/current/runtime-config-resource.html): a quarter of memory for
+// shared buffers, three quarters expected in all caches.
+func derived(memory int64) map[string]string {
+	const mega = 1 << 20
+	quantity := func(bytes, low, high int64) string {
+		return strconv.FormatInt(min(max(bytes/mega, low), high), 10) + "MB"
+	}
+	return map[string]string{
+		"max_connections":              "100",
+		"shared_buffers":               quantity(memory/4, 16, 64<<10),
+		"effective_cache_size":         quantity(memory*3/4, 64, 1<<20),
+		"maintenance_work_mem":         quantity(memory/16, 16, 2048),
+		"work_mem":                     quantity(memory/400, 4, 256),
+		"max_wal_size":                 "1GB",
+		"min_wal_size":                 "80MB",
+		"checkpoint_timeout":           "5min",
+		"checkpoint_completion_target": "0.9",
+		"random_page_cost":             "1.1",
+		"log_checkpoints":              "on",
+		"log_lock_waits":               "on",
+		"log_min_duration_statement":   "-1",
+		"timezone":                     "UTC",
+		"log_timezone":                 "UTC",
+	}
+}
+
+// owned are the settings that the operator decides.
+func owned(db *dbv1.Database) map[string]string {
+	return map[string]string{
+		"listen_addresses":        "*",
+		"port":                    strconv.Itoa(int(dbv1.Port(db))),
+		"unix_socket_directories": naming.PathRun,
+		"unix_socket_permissions": "0700",
+		"password_encryption":     "scram-sha-256",
+		"cluster_name":            db.Name,
+		// The agent decides what happens after a crash, and knows no half-dead server.
+		"restart_after_crash": "off",
+		// What replicas and pg_rewind will need: changing it later would need a restart.
+		"wal_level":     "replica",
+		"wal_log_hints": "on",
+		"hot_standby":   "on",
+		// The agent reads the log from standard error, line by line, in this form.
+		"log_destination":            "stderr",
+		"logging_collector":          "off",
+		"log_line_prefix":            "%m [%p] %q%u@%d ",
+		"lc_messages":                "C",
+		"dynamic_shared_memory_type": "posix",
+	}
+}
+
+// ownedSettings are the names that engineConfig may not have, with the way to get what they are
+// for. Names that end in * are prefixes.
+var ownedSettings = map[string]string{
+	"listen_addresses":           "clients connect through the Service",
+	"port":                       "set spec.networking.port",
+	"unix_socket_*":              "only the agent uses the socket",
+	"password_encryption":        "passwords are always scram-sha-256",
+	"cluster_name":               "it is the name of the Database",
+	"restart_after_crash":        "the agent restarts the server",
+	"wal_level":                  "it is replica, for replicas and backups",
+	"wal_log_hints":              "it is on, for pg_rewind",
+	"hot_standby":                "it is on",
+	"log_destination":            "logs go to the pod's log, in JSON; see spec.observability.logging",
+	"logging_collector":          "logs go to the pod's log, in JSON; see spec.observability.logging",
+	"log_directory":              "logs go to the pod's log, in JSON; see spec.observability.logging",
+	"log_filename":               "logs go to the pod's log, in JSON; see spec.observability.logging",
+	"log_line_prefix":            "logs go to the pod's log, in JSON; see spec.observability.logging",
+	"lc_messages":                "the agent reads the log in English",
+	"dynamic_shared_memory_type": "it is posix",
+	"data_directory":             "the agent decides where data lies",
+	"config_file":                "settings belong in spec.engineConfig",
+	"hba_file":                   "access is by password, over the Service",
+	"ident_file":                 "access is by password, over the Service",
+	"external_pid_file":          "the agent supervises the server",
+	"include*":                   "settings belong in spec.engineConfig",
+	"ssl*":                       "set spec.networking.tls",
+	"archive_*":                  "set spec.backup",
+	"restore_command":            "set spec.restore",
+	"recovery_*":                 "set spec.restore",
+	"primary_*":                  "set spec.topology",
+	"promote_trigger_file":       "the agents decide who is the primary",
+	"synchronous_standby_names":  "set spec.highAvailability.synchronousReplicas",
+	"allow_alter_system":         "settings belong in spec.engineConfig",
+}
+
+// OwnedSettings implements engine.Engine.
+func (Engine) OwnedSettings() map[string]string { return ownedSettings }
+
+// settingName is a name as the server accepts it, with the prefix of an extension.
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$`)
+
+// ValidateConfig implements engine.Engine. Whether a value is good only the server knows; here is
+// refused what could break out of the file, and what the operator owns.
+func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList {
+	var errs field.ErrorList
+	path := field.NewPath("spec", "engineConfig")
+	lower := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		at := path.Key(name)
+		if !settingName.MatchString(name) {
+			errs = append(errs, field.Invalid(at, name, "not a setting's name: use letters, digits and _, as in max_connections or pg_stat_statements.max"))
+			continue
+		}
+		if other, twice := lower[strings.ToLower(name)]; twice {
+			errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s and %s are one setting: keep one of them", other, name)))
+		}
+		lower[strings.ToLower(name)] = name
+		if way, isOwned := lookupOwned(strings.ToLower(name)); isOwned {
+			errs = append(errs, field.Forbidden(at, "the operator owns this setting: "+way))
+		}
+		if strings.ContainsFunc(string(config[name]), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			errs = append(errs, field.Invalid(at, string(config[name]), "a value is one line without control characters: remove the line break"))
+		}
+	}
+	return errs
+}
+
+func lookupOwned(name string) (way string, isOwned bool) {
+	if way, isOwned = ownedSettings[name]; isOwned {
+		return way, true
+	}
+	for pattern, way := range ownedSettings {
+		if prefix, isPrefix := strings.CutSuffix(pattern, "*"); isPrefix && strings.HasPrefix(name, prefix) {
+			return way, true
+		}
+	}
+	return "", false
+}
+
+// render writes settings as the server reads them
+// (https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-CONFIGURATION-FILE):
+// every value quoted, quotes doubled, backslashes too because the server takes them as escapes.
+func render(settings map[string]string) string {
+	escape := strings.NewReplacer(`\`, `\\`, `'`, `''`)
+	var out strings.Builder
+	out.WriteString("# Made by the operator from spec.engineConfig and spec.resources. Changes here are overwritten.\n")
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&out, "%s = '%s'\n", name, escape.Replace(settings[name]))
+	}
+	return out.String()
+}

@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine/confighash"
+	"github.com/platform-io/database-operator/pkg/maintenance"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
+)
+
+// Restarts are wanted for three reasons: the engine says that a setting needs one, the user
+// changed what pods are made of, or a new release of the operator renders pods differently. The
+// last alone never restarts anything.
+//
+// A restart is not remembered: its reason is seen again in every sync until it is gone. The id by
+// which an agent is asked is derived from what it reported, so a lost write or a crash between two
+// syncs asks for the same restart, and not for a second one.
+
+const (
+	restartPod    = "RestartPod"
+	restartEngine = "RestartEngine"
+)
+
+// restart is one that is wanted.
+type restart struct {
+	instance string
+	kind     string
+	reason   string
+	// id identifies the request to the agent.
+	id string
+	// heldBy names the guard that refuses it now, "" when it may begin; notBefore is when that may
+	// change.
+	heldBy    string
+	notBefore time.Time
+	// broken is true when the instance does not serve anyway.
+	broken bool
+}
+
+// judgeRestarts lists the wanted restarts in the order in which they are to happen, each with the
+// guard that holds it.
+func (p *planner) judgeRestarts() []restart {
+	var wanted []restart
+	for _, group := range p.shape.Groups {
+		template := resources.PodHashes(p.Database, p.shape, group, p.AgentImage)
+		for _, name := range group.Instances() {
+			if r, ok := p.wantedRestart(name, template); ok {
+				r.broken = !p.isReady(name)
+				wanted = append(wanted, r)
+			}
+		}
+	}
+	return p.guard(wanted)
+}
+
+// wantedRestart prefers the pod's restart: it includes the engine's.
+func (p *planner) wantedRestart(name string, template resources.Hashes) (restart, bool) {
+	pod := p.Pods[name]
+	if pod == nil || pod.DeletionTimestamp != nil {
+		// The StatefulSet makes a new pod from the newest template; its events wake us.
+		return restart{}, false
+	}
+	switch {
+	case pod.Annotations[naming.AnnotationSpecHash] != template.Spec:
+		return restart{instance: name, kind: restartPod, reason: "the spec changed what pods are made of"}, true
+	case p.pendingSettings(name) != "":
+		return p.engineRestart(name), true
+	case pod.Annotations[naming.AnnotationTemplateHash] != template.Template:
+		return restart{
+			instance: name, kind: restartPod, heldBy: GuardOperatorRelease,
+			reason: "a new release of the operator makes pods differently; it goes along with the next restart, or with the next maintenance window",
+		}, true
+	}
+	return restart{}, false
+}
+
+// pendingSettings are the settings of the wanted configuration that wait for a restart.
+func (p *planner) pendingSettings(name string) string {
+	report := p.report(name)
+	if report == nil || report.AppliedConfigHash != confighash.ConfigHash(p.shape.Config) {
+		return ""
+	}
+	return strings.Join(report.PendingRestart, ", ")
+}
+
+func (p *planner) engineRestart(name string) restart {
+	report := p.report(name)
+	hash := report.AppliedConfigHash
+	r := restart{
+		instance: name, kind: restartEngine,
+		id:     fmt.Sprintf("%s-%s-%d", hash, shortUID(p.Pods[name]), report.EngineStarts),
+		reason: "settings that need a restart: " + p.pendingSettings(name),
+	}
+	if op := report.Operation; op != nil && op.Phase == dbv1.OperationSucceeded &&
+		op.ID == fmt.Sprintf("%s-%s-%d", hash, shortUID(p.Pods[name]), report.EngineStarts-1) {
+		// It was just done for this very configuration and did not help: again would be for ever.
+		r.heldBy = GuardDidNotHelp
+	}
+	return r
+}
+
+func shortUID(pod *corev1.Pod) string {
+	uid := string(pod.UID)
+	return uid[:min(8, len(uid))]
+}
+
+// planRestart begins the first restart that no guard holds. An engine's restart is asked for in
+// its instance's spec, which planObjects has already rendered.
+func (p *planner) planRestart() {
+	for _, r := range p.restarts {
+		if r.heldBy != "" {
+			continue
+		}
+		if pod := p.Pods[r.instance]; r.kind == restartPod && p.templateIsLive(pod) {
+			p.do(Delete{Resource: Pods, Name: pod.Name, UID: pod.UID, Reason: r.reason})
+		}
+		return
+	}
+}
+
+// templateIsLive is true when the StatefulSet is seen to have the new template: a pod deleted
+// before would come back as it was.
+func (p *planner) templateIsLive(pod *corev1.Pod) bool {
+	for _, group := range p.shape.Groups {
+		set := p.StatefulSets[group.Name]
+		if group.Name != pod.Labels[naming.LabelGroup] || set == nil {
+			continue
+		}
+		live := set.Spec.Template.Annotations[naming.AnnotationTemplateHash]
+		return live == resources.PodHashes(p.Database, p.shape, group, p.AgentImage).Template &&
+			set.Status.ObservedGeneration >= set.Generation
+	}
+	return false
+}
+
+// The guards: named safety rules that can refuse a disruptive step, for every engine, in one
+// place. A refusal's name is in status.plan and in the condition UpToDate.
+const (
+	// GuardPaused: the Database is paused.
+	GuardPaused = "Paused"
+	// GuardMaintenanceWindow: no maintenance window is open.
+	GuardMaintenanceWindow = "MaintenanceWindow"
+	// GuardOneAtATime: another instance is being restarted or is not ready.
+	GuardOneAtATime = "OneAtATime"
+	// GuardOperatorRelease: only a new release of the operator asks for it.
+	GuardOperatorRelease = "OperatorRelease"
+	// GuardDidNotHelp: it was done for the same reason, which is still there.
+	GuardDidNotHelp = "DidNotHelp"
+	// GuardRestarting: the instance is being restarted.
+	GuardRestarting = "Restarting"
+)
+
+// guard filters the wanted restarts: at most one is left without a guard's refusal.
+func (p *planner) guard(wanted []restart) []restart {
+	window, err := maintenance.At(p.Database.Spec.Maintenance, p.Now)
+	hasWindows := p.Database.Spec.Maintenance != nil && len(p.Database.Spec.Maintenance.Windows) > 0
+	begun := p.disrupted()
+	for i := range wanted {
+		r := &wanted[i]
+		switch {
+		case p.Database.Spec.Lifecycle.Paused:
+			r.heldBy = GuardPaused
+		case r.heldBy == GuardOperatorRelease && hasWindows && window.Open && err == nil:
+			r.heldBy = ""
+		}
+		switch {
+		case r.heldBy != "":
+		case p.isRestarting(r.instance):
+			r.heldBy, begun = GuardRestarting, r.instance
+		case begun != "" && begun != r.instance:
+			r.heldBy = GuardOneAtATime
+		case !r.broken && (err != nil || !window.Open):
+			r.heldBy, r.notBefore = GuardMaintenanceWindow, window.Changes
+			p.requeueAt(window.Changes)
+		default:
+			begun = r.instance
+		}
+	}
+	return wanted
+}
+
+// disrupted is an instance that is not serving, "" when all are.
+func (p *planner) disrupted() string {
+	for _, name := range p.shape.InstanceNames() {
+		if !p.isReady(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// isRestarting is true while an agent has not ended the restart that it was asked for.
+func (p *planner) isRestarting(instance string) bool {
+	report, dbi := p.report(instance), p.Instances[instance]
+	if report == nil || dbi.Spec.Operation == nil {
+		return false
+	}
+	return report.Operation == nil || report.Operation.ID != dbi.Spec.Operation.ID || report.Operation.Phase == dbv1.OperationRunning
+}
+
+// requeueAt wakes the Database at a time, unless something wakes it earlier.
+func (p *planner) requeueAt(when time.Time) {
+	if when.IsZero() {
+		return
+	}
+	after := max(when.Sub(p.Now), time.Second)
+	if p.plan.RequeueAfter == 0 || after < p.plan.RequeueAfter {
+		p.plan.RequeueAfter = after
+	}
+}

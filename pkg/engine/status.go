@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// The status is computed from scratch in every sync, and written only if it differs: what is not
+// said again here does not survive, except the facts that cannot be seen again.
+
+const (
+	yes     = metav1.ConditionTrue
+	no      = metav1.ConditionFalse
+	unknown = metav1.ConditionUnknown
+)
+
+// condition sets one condition. A condition that says the same keeps its time.
+func (p *planner) condition(kind string, status metav1.ConditionStatus, reason, message string) {
+	SetCondition(p.status, p.Database.Generation, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(p.Now)})
+}
+
+// SetCondition sets one condition of a status. Messages are cut where the API server would refuse
+// them.
+func SetCondition(status *dbv1.DatabaseStatus, generation int64, c metav1.Condition) {
+	const longest = 32768
+	if len(c.Message) > longest {
+		c.Message = c.Message[:longest-3] + "..."
+	}
+	c.ObservedGeneration = generation
+	meta.SetStatusCondition(&status.Conditions, c)
+}
+
+// isTrue is true when the status that is being made has this condition.
+func (p *planner) isTrue(kind string) bool {
+	return meta.IsStatusConditionTrue(p.status.Conditions, kind)
+}
+
+// wasProvisioned is true once the identity of the data is known.
+func (p *planner) wasProvisioned() bool {
+	return p.engine.Identity(p.status.EngineStatus) != ""
+}
+
+// reportUnsupportedEngine is all there is to say about an engine of a later release.
+func (p *planner) reportUnsupportedEngine() {
+	message := fmt.Sprintf("not supported yet: engine %s. Nothing was created; this release runs PostgreSQL.", p.Database.Spec.Engine)
+	p.status.Phase = dbv1.PhasePending
+	p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonNotSupported, message)
+	p.condition(dbv1.ConditionReady, no, dbv1.ReasonNotSupported, message)
+}
+
+// reportInvalid lists every violation. The Database behaves as if paused: nothing is changed, and
+// what runs goes on running.
+func (p *planner) reportInvalid(violations field.ErrorList) {
+	p.condition(dbv1.ConditionValidated, no, dbv1.ReasonInvalidSpec, sentence(violations)+". Nothing is changed until the spec is corrected.")
+	if p.wasProvisioned() {
+		p.shape = p.engine.Shape(p.Database)
+		p.reportInstances()
+		p.reportPhase()
+		return
+	}
+	p.status.Phase = dbv1.PhaseFailed
+	p.condition(dbv1.ConditionReady, no, dbv1.ReasonInvalidSpec, "the spec breaks a rule; see condition Validated")
+}
+
+// reportRunning describes a Database that is to run.
+func (p *planner) reportRunning() {
+	p.condition(dbv1.ConditionValidated, yes, dbv1.ReasonAsExpected, "")
+	p.reportIdentity()
+	p.reportInstances()
+	p.reportStorage()
+	p.reportCredentials()
+	p.reportUpToDate()
+	p.reportFeatures()
+	p.reportReady()
+	p.reportPhase()
+}
+
+func (p *planner) reportIdentity() {
+	switch {
+	case p.identity.foreign != "":
+		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonAdoptionRequired, p.identity.foreign)
+	case !p.wasProvisioned():
+		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonProvisioning, p.provisioningMessage())
+	default:
+		p.condition(dbv1.ConditionProvisioned, yes, dbv1.ReasonAsExpected, "")
+	}
+}
+
+// provisioningMessage says what a first start waits for, in the words of whoever knows.
+func (p *planner) provisioningMessage() string {
+	for _, name := range p.shape.InstanceNames() {
+		if why := p.instanceTrouble(name); why != "" {
+			return why
+		}
+	}
+	return "the first instance is being made"
+}
+
+// reportInstances says what the instances are and where they are reached.
+func (p *planner) reportInstances() {
+	db, names := p.Database, p.shape.InstanceNames()
+	p.status.Replicas, p.status.ReadyReplicas = int32(len(p.Pods)), 0
+	var primary string
+	for _, name := range names {
+		if p.isReady(name) {
+			p.status.ReadyReplicas++
+			if p.Instances[name].Status.Role == dbv1.RolePrimary {
+				primary = name
+			}
+		}
+	}
+	p.status.Ready = fmt.Sprintf("%d/%d", p.status.ReadyReplicas, dbv1.Replicas(db)*max(1, dbv1.Shards(db)))
+	p.status.Selector = labels.SelectorFromSet(naming.SelectorLabels(db.Name)).String()
+	p.status.Endpoint = fmt.Sprintf("%s:%d", naming.Host(naming.Service(db.Name), db.Namespace), p.shape.ClientPort)
+	p.status.ReadOnlyEndpoint = fmt.Sprintf("%s:%d", naming.Host(naming.ReadOnlyService(db.Name), db.Namespace), p.shape.ClientPort)
+	p.status.CredentialsSecret = naming.Credentials(db.Name)
+	p.reportPrimary(primary)
+}
+
+func (p *planner) reportPrimary(primary string) {
+	if primary == "" {
+		why := "no instance is known to accept writes"
+		for _, name := range p.shape.InstanceNames() {
+			if trouble := p.instanceTrouble(name); trouble != "" {
+				why = trouble
+				break
+			}
+		}
+		p.condition(dbv1.ConditionPrimaryAvailable, no, dbv1.ReasonInstanceNotReady, why)
+		return
+	}
+	p.condition(dbv1.ConditionPrimaryAvailable, yes, dbv1.ReasonAsExpected, "")
+	epoch := p.Instances[primary].Status.Epoch
+	if was := p.status.Primary; was == nil || was.Name != primary || was.Epoch != epoch {
+		p.status.Primary = &dbv1.PrimaryStatus{Name: primary, Epoch: epoch, Since: new(metav1.NewTime(p.Now))}
+	}
+}
+
+// reportReady: clients can read and write.
+func (p *planner) reportReady() {
+	for _, kind := range []string{dbv1.ConditionPrimaryAvailable, dbv1.ConditionProvisioned, dbv1.ConditionCredentialsSynced} {
+		if c := meta.FindStatusCondition(p.status.Conditions, kind); c == nil || c.Status != yes {
+			reason, message := dbv1.ReasonUnknown, "condition "+kind+" is not known yet"
+			if c != nil {
+				reason, message = c.Reason, c.Message
+			}
+			p.condition(dbv1.ConditionReady, no, reason, message)
+			return
+		}
+	}
+	p.condition(dbv1.ConditionReady, yes, dbv1.ReasonAsExpected, "")
+}
+
+// reportPhase is the one word for all that.
+func (p *planner) reportPhase() {
+	p.status.Phase = p.phase()
+	if p.isTrue(dbv1.ConditionUpToDate) && p.isTrue(dbv1.ConditionReady) {
+		p.status.CurrentVersion = p.Database.Spec.Version
+	}
+	health := dbv1.HealthStatus{Status: "Healthy"}
+	switch p.status.Phase {
+	case dbv1.PhaseReady, dbv1.PhaseUpdating, dbv1.PhasePaused:
+		if !p.isTrue(dbv1.ConditionReady) {
+			health = p.illness("Unhealthy", dbv1.ConditionReady)
+		}
+	case dbv1.PhaseDegraded:
+		health = p.illness("Degraded", dbv1.ConditionReady)
+		if p.isTrue(dbv1.ConditionReady) {
+			health.Message = "ready instances: " + p.status.Ready
+		}
+	default:
+		health = p.illness("Unhealthy", dbv1.ConditionReady)
+	}
+	was := p.status.Health
+	if was != nil && was.Status == health.Status && was.Message == health.Message {
+		return
+	}
+	health.LastChecked = new(metav1.NewTime(p.Now))
+	p.status.Health = &health
+}
+
+func (p *planner) illness(status, kind string) dbv1.HealthStatus {
+	h := dbv1.HealthStatus{Status: status}
+	if c := meta.FindStatusCondition(p.status.Conditions, kind); c != nil && c.Status != yes {
+		h.Message = c.Message[:min(len(c.Message), 1024)]
+	}
+	return h
+}
+
+func (p *planner) phase() dbv1.DatabasePhase {
+	updating := p.reasonOf(dbv1.ConditionUpToDate)
+	switch {
+	case p.Database.Spec.Lifecycle.Paused:
+		return dbv1.PhasePaused
+	case !p.wasProvisioned() && (p.identity.foreign != "" || p.blocked()):
+		return dbv1.PhaseFailed
+	case p.status.CurrentVersion == "" && !p.isTrue(dbv1.ConditionReady):
+		return dbv1.PhaseProvisioning
+	case updating == dbv1.ReasonRestarting || updating == dbv1.ReasonConfigPending:
+		return dbv1.PhaseUpdating
+	case !p.isTrue(dbv1.ConditionReady) || p.status.ReadyReplicas < dbv1.Replicas(p.Database):
+		return dbv1.PhaseDegraded
+	}
+	return dbv1.PhaseReady
+}
+
+func (p *planner) reasonOf(kind string) string {
+	if c := meta.FindStatusCondition(p.status.Conditions, kind); c != nil && c.Status != yes {
+		return c.Reason
+	}
+	return ""
+}
+
+// list joins what is wrong into one message.
+func list(parts []string) string { return strings.Join(parts, "; ") }
