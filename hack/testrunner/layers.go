@@ -71,6 +71,7 @@ func runIntegration(ctx context.Context, r *repo) []result {
 	if err := r.prepareAPIServer(ctx); err != nil {
 		return []result{{name: "integration", outcome: failed, reason: "preparing: " + err.Error()}}
 	}
+	_ = os.Setenv("TEST_REQUIRE_APISERVER", "1") // it was tried: a test without it has failed
 	args := append([]string{"-tags", "integration", "-count=1", "-timeout=15m"}, append(r.testArgs, packages...)...)
 	return r.goTest(ctx, goTest{dir: ".", args: args})
 }

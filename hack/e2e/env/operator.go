@@ -122,6 +122,20 @@ func (e *Env) WaitForOperator(ctx context.Context) error {
 	})
 }
 
+// ScaleOperator sets the number of operators.
+func (e *Env) ScaleOperator(ctx context.Context, replicas int32) error {
+	deployments := e.Kube.AppsV1().Deployments(OperatorNamespace)
+	scale, err := deployments.GetScale(ctx, OperatorName, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading the scale of the operator: %w", err)
+	}
+	scale.Spec.Replicas = replicas
+	if _, err := deployments.UpdateScale(ctx, OperatorName, scale, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("scaling the operator: %w", err)
+	}
+	return nil
+}
+
 // OperatorPods returns the operator's pods that are not being deleted.
 func (e *Env) OperatorPods(ctx context.Context) ([]corev1.Pod, error) {
 	pods, err := e.Kube.CoreV1().Pods(OperatorNamespace).List(ctx, metav1.ListOptions{LabelSelector: operatorSelector})
