@@ -12,9 +12,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -25,6 +27,7 @@ import (
 	"github.com/platform-io/database-operator/pkg/controller"
 	"github.com/platform-io/database-operator/pkg/engine/registry"
 	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
+	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/testing/apiserver"
 	"github.com/platform-io/database-operator/pkg/testing/simulation"
 )
@@ -92,6 +95,17 @@ func (b *budget) RoundTrip(r *http.Request) (*http.Response, error) {
 // good after that many writes; killed is closed then.
 func (w *world) start(limit int64, change ...func(*rest.Config)) (op *operator, killed <-chan struct{}) {
 	w.Helper()
+	return w.run("agent:test", limit, change...)
+}
+
+// startRelease runs an operator of another release.
+func (w *world) startRelease(agentImage string) {
+	w.Helper()
+	w.run(agentImage, 0)
+}
+
+func (w *world) run(agentImage string, limit int64, change ...func(*rest.Config)) (op *operator, killed <-chan struct{}) {
+	w.Helper()
 	config := rest.CopyConfig(w.config)
 	for _, c := range change {
 		c(config)
@@ -106,7 +120,7 @@ func (w *world) start(limit int64, change ...func(*rest.Config)) (op *operator, 
 		Kube: kubernetes.NewForConfigOrDie(config), Databases: versioned.NewForConfigOrDie(config), Metadata: metadata.NewForConfigOrDie(config),
 	}
 	c, err := controller.New(ctx, clients, events.NewFakeRecorder(1000), controller.Options{
-		Engines: registry.Engines(), AgentImage: "agent:test", Workers: 2, Namespace: w.namespace,
+		Engines: registry.Engines(), AgentImage: agentImage, Workers: 2, Namespace: w.namespace,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -232,4 +246,58 @@ func (w *world) secret(name string) *corev1.Secret {
 		w.Fatal(err)
 	}
 	return secret
+}
+
+func isUpToDate(db *dbv1.Database) bool {
+	return meta.IsStatusConditionTrue(db.Status.Conditions, dbv1.ConditionUpToDate)
+}
+
+func (w *world) delete(name string) {
+	w.Helper()
+	if err := w.databases.DatabaseV1().Databases(w.namespace).Delete(w.Context(), name, metav1.DeleteOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// gone waits until a Database and its pods are gone, and checks what is left of its data.
+func (w *world) gone(name string, kept bool) {
+	w.Helper()
+	w.eventually(name+" is gone", func() (bool, string) {
+		db, err := w.databases.DatabaseV1().Databases(w.namespace).Get(w.Context(), name, metav1.GetOptions{})
+		if err == nil {
+			return false, describe(db)
+		}
+		return apierrors.IsNotFound(err), err.Error()
+	})
+	_, claim := w.kube.CoreV1().PersistentVolumeClaims(w.namespace).Get(w.Context(), naming.Claim(name+"-0"), metav1.GetOptions{})
+	_, accounts := w.kube.CoreV1().Secrets(w.namespace).Get(w.Context(), naming.Accounts(name), metav1.GetOptions{})
+	_, credentials := w.kube.CoreV1().Secrets(w.namespace).Get(w.Context(), naming.Credentials(name), metav1.GetOptions{})
+	for what, err := range map[string]error{"claim": claim, "accounts": accounts, "credentials": credentials} {
+		if kept && err != nil || !kept && !apierrors.IsNotFound(err) {
+			w.Errorf("%s: %v; kept should be %v", what, err, kept)
+		}
+	}
+}
+
+// versions are the resourceVersions of every object in the namespace that the operator or an
+// agent writes.
+func (w *world) versions() map[string]string {
+	w.Helper()
+	out := map[string]string{}
+	for _, gvr := range []schema.GroupVersionResource{
+		dbv1.SchemeGroupVersion.WithResource("databases"), dbv1.SchemeGroupVersion.WithResource("databaseinstances"),
+		{Group: "apps", Version: "v1", Resource: "statefulsets"}, {Version: "v1", Resource: "pods"},
+		{Version: "v1", Resource: "services"}, {Version: "v1", Resource: "configmaps"}, {Version: "v1", Resource: "secrets"},
+		{Version: "v1", Resource: "serviceaccounts"}, {Version: "v1", Resource: "persistentvolumeclaims"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}, {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+	} {
+		list, err := metadata.NewForConfigOrDie(w.config).Resource(gvr).Namespace(w.namespace).List(w.Context(), metav1.ListOptions{})
+		if err != nil {
+			w.Fatal(err)
+		}
+		for _, item := range list.Items {
+			out[gvr.Resource+"/"+item.Name] = item.ResourceVersion
+		}
+	}
+	return out
 }
