@@ -36,6 +36,7 @@ build: ## Build the three programs into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 image: cluster-tool ## Pack the programs into an image archive, out/operator.tar, without Docker
+	@rm -rf out/rootfs
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o out/rootfs/usr/local/bin/ ./cmd/...
 	@hack/image/pack.sh $(CLUSTER) "$(IMAGE)"
 
@@ -61,7 +62,7 @@ uninstall: ## Remove the CRDs, and with them every Database, from the current cl
 	hack/kubectl delete --ignore-not-found -k manifests/crd
 
 run: install ## Run the operator here, against the current cluster
-	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" $(ARGS)
+	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" --leader-elect=false $(ARGS)
 
 cluster-up: cluster-tool ## Start the local cluster
 	$(CLUSTER) up $(ARGS)
