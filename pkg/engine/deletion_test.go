@@ -1,0 +1,52 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+func TestDeletion(t *testing.T) {
+	policy := func(p dbv1.DeletionPolicy) func(scene) {
+		return func(s scene) { s.Database.Spec.Lifecycle.DeletionPolicy = p }
+	}
+	noPods := func(s scene) { s.StatefulSets, s.Pods = nil, nil }
+	noData := func(s scene) { s.Claims, s.Secrets = nil, nil }
+	stop, let := "delete statefulsets db", "remove the finalizer"
+	data := []string{"delete persistentvolumeclaims data-db-0", "delete secrets db-accounts", "delete secrets db-credentials"}
+	for name, c := range map[string]struct {
+		disturb []func(scene)
+		want    []string
+	}{
+		"Retain stops the pods":                       {[]func(scene){policy(dbv1.DeletionRetain)}, []string{stop}},
+		"Retain then lets go, and keeps the data":     {[]func(scene){policy(dbv1.DeletionRetain), noPods}, []string{let}},
+		"no policy is Retain":                         {[]func(scene){noPods}, []string{let}},
+		"Delete stops the pods first":                 {[]func(scene){policy(dbv1.DeletionDelete)}, []string{stop}},
+		"Delete then deletes the data":                {[]func(scene){policy(dbv1.DeletionDelete), noPods}, data},
+		"Delete lets go when the data is gone":        {[]func(scene){policy(dbv1.DeletionDelete), noPods, noData}, []string{let}},
+		"Snapshot waits, because it cannot be done":   {[]func(scene){policy(dbv1.DeletionSnapshot)}, nil},
+		"Snapshot goes on when a person says so":      {[]func(scene){policy(dbv1.DeletionSnapshot), func(s scene) { s.Database.Annotations = map[string]string{naming.AnnotationSkipFinalBackup: "true"} }}, []string{stop}},
+		"Snapshot does not hold up a namespace":       {[]func(scene){policy(dbv1.DeletionSnapshot), func(s scene) { s.NamespaceTerminating = true }}, []string{stop}},
+		"a paused Database waits":                     {[]func(scene){func(s scene) { s.Database.Spec.Lifecycle.Paused = true }}, nil},
+		"a paused Database does not hold a namespace": {[]func(scene){func(s scene) { s.Database.Spec.Lifecycle.Paused, s.NamespaceTerminating = true, true }}, []string{stop}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := settled()
+			s.Database.DeletionTimestamp = new(metav1.NewTime(now))
+			for _, d := range c.disturb {
+				d(s)
+			}
+			p := s.plan()
+			if diff := cmp.Diff(c.want, actions(p)); diff != "" {
+				t.Error(diff)
+			}
+			if p.Status.Phase != dbv1.PhaseDeleting || len(p.Objects) != 0 {
+				t.Errorf("phase %s, objects %v", p.Status.Phase, kinds(p))
+			}
+		})
+	}
+}

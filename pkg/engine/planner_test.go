@@ -1,0 +1,333 @@
+package engine_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/engine/confighash"
+	"github.com/platform-io/database-operator/pkg/engine/postgres"
+	dbv1ac "github.com/platform-io/database-operator/pkg/generated/applyconfiguration/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
+)
+
+const systemID = "7301234567890123456"
+
+// A Monday noon.
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// scene is an observation of a settled Database, which tests then disturb.
+type scene struct{ *engine.Observation }
+
+func settled(change ...func(*dbv1.Database)) scene {
+	db := &dbv1.Database{
+		ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns", UID: "db-uid", Generation: 3, Finalizers: []string{naming.Finalizer}},
+		Spec: dbv1.DatabaseSpec{
+			Engine: dbv1.PostgreSQL, Version: "15.4",
+			Topology: dbv1.TopologySpec{Mode: dbv1.Standalone, Replicas: 1},
+			Storage:  &dbv1.StorageSpec{Size: new(resource.MustParse("1Gi"))},
+		},
+		Status: dbv1.DatabaseStatus{
+			CurrentVersion: "15.4",
+			EngineStatus:   &dbv1.EngineStatus{PostgreSQL: &dbv1.PostgreSQLStatus{SystemID: systemID}},
+		},
+	}
+	for _, c := range change {
+		c(db)
+	}
+	paused := db.Spec.Lifecycle.Paused
+	db.Spec.Lifecycle.Paused = false
+	s := scene{&engine.Observation{Now: now, Database: db, AgentImage: "agent:1"}}
+	shape := postgres.Engine{}.Shape(db)
+	s.Secrets = map[string]*metav1.PartialObjectMetadata{
+		"db-accounts": {ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", UID: "accounts-uid", ResourceVersion: "1", Annotations: map[string]string{
+			naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationSystemID: systemID, naming.AnnotationUsername: "app",
+		}}},
+	}
+	s.Claims = map[string]*corev1.PersistentVolumeClaim{"data-db-0": claim("db-uid", systemID)}
+	s.makePod(shape)
+	s.makeInstance(shape)
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}
+	set.Spec.Template.Annotations = s.Pods["db-0"].Annotations
+	s.StatefulSets = map[string]*appsv1.StatefulSet{"db": set}
+	// The credentials were derived from what the first plan asks for.
+	for _, a := range s.plan().Actions {
+		if p, ok := a.(engine.PublishCredentials); ok {
+			s.Secrets["db-credentials"] = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+				Name: "db-credentials", UID: "credentials-uid", Annotations: map[string]string{naming.AnnotationSource: p.Source}, ManagedFields: bindingFields(db),
+			}}
+		}
+	}
+	report := &s.Instances["db-0"].Status
+	report.Accounts = []dbv1.InstanceAccountStatus{{
+		Username: "app", PasswordVersion: *s.instanceSpec().Accounts[0].PasswordVersion, Applied: true, Verified: true,
+	}}
+	db.Spec.Lifecycle.Paused = paused
+	return s
+}
+
+func claim(databaseUID, id string) *corev1.PersistentVolumeClaim {
+	c := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "data-db-0", UID: "claim-uid", Annotations: map[string]string{
+			naming.AnnotationDatabaseUID: databaseUID, naming.AnnotationEngine: "PostgreSQL", naming.AnnotationMajorVersion: "15",
+		}},
+		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+	}
+	if id != "" {
+		c.Annotations[naming.AnnotationSystemID] = id
+	}
+	c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	return c
+}
+
+func bindingFields(db *dbv1.Database) []metav1.ManagedFieldsEntry {
+	var keys []string
+	for key := range (postgres.Engine{}).Binding(db, engine.Login{}) {
+		keys = append(keys, `"f:`+key+`":{}`)
+	}
+	return []metav1.ManagedFieldsEntry{{
+		Manager: naming.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
+		FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{` + strings.Join(keys, ",") + `}}`)},
+	}}
+}
+
+func (s scene) makePod(shape resources.Shape) {
+	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
+	s.Observation.Pods = map[string]*corev1.Pod{"db-0": {
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "db-0", UID: "pod-uid-1", Labels: map[string]string{naming.LabelGroup: "db"},
+			Annotations: map[string]string{naming.AnnotationTemplateHash: hashes.Template, naming.AnnotationSpecHash: hashes.Spec},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}}
+}
+
+func (s scene) makeInstance(shape resources.Shape) {
+	hash := confighash.ConfigHash(shape.Config)
+	s.Observation.Instances = map[string]*dbv1.DatabaseInstance{"db-0": {
+		ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "instance-uid"},
+		Spec:       dbv1.DatabaseInstanceSpec{DatabaseName: "db", ConfigHash: hash, SystemID: systemID},
+		Status: dbv1.DatabaseInstanceStatus{
+			PodUID: "pod-uid-1", Ready: true, Role: dbv1.RolePrimary, SystemID: systemID, Phase: dbv1.InstanceRunning,
+			AppliedConfigHash: hash, EngineStarts: 1,
+		},
+	}}
+}
+
+func (s scene) plan() *engine.Plan { return engine.New(s.Observation, postgres.Engine{}) }
+
+func (s scene) instanceSpec() *dbv1ac.DatabaseInstanceSpecApplyConfiguration {
+	for _, o := range s.plan().Objects {
+		if instance, ok := o.(*dbv1ac.DatabaseInstanceApplyConfiguration); ok {
+			return instance.Spec
+		}
+	}
+	return nil
+}
+
+func actions(p *engine.Plan) []string {
+	var out []string
+	for _, a := range p.Actions {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func kinds(p *engine.Plan) []string {
+	var out []string
+	for _, o := range p.Objects {
+		out = append(out, *o.(interface{ GetKind() *string }).GetKind())
+	}
+	return out
+}
+
+func condition(p *engine.Plan, kind string) string {
+	c := meta.FindStatusCondition(p.Status.Conditions, kind)
+	if c == nil {
+		return "none"
+	}
+	return string(c.Status) + " " + c.Reason
+}
+
+func TestASettledDatabaseIsReadyAndAsksForNothing(t *testing.T) {
+	p := settled().plan()
+	if len(p.Actions) != 0 || p.RequeueAfter != 0 {
+		t.Errorf("actions %v, requeue after %s", actions(p), p.RequeueAfter)
+	}
+	if p.Status.Phase != dbv1.PhaseReady || p.Status.Ready != "1/1" || p.Status.Health.Status != "Healthy" {
+		t.Errorf("phase %s, ready %s, health %+v", p.Status.Phase, p.Status.Ready, p.Status.Health)
+	}
+	want := []string{"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service", "Service", "Service", "DatabaseInstance", "StatefulSet"}
+	if diff := cmp.Diff(want, kinds(p)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAStatusThatSaysTheSameIsTheSame(t *testing.T) {
+	s := settled()
+	first := s.plan().Status
+	s.Database.Status = first
+	s.Now = now.Add(time.Hour)
+	if diff := cmp.Diff(first, s.plan().Status); diff != "" {
+		t.Errorf("an hour later, with nothing changed:\n%s", diff)
+	}
+}
+
+func TestNothingIsMadeBeforeTheFinalizerIsThere(t *testing.T) {
+	s := settled()
+	s.Database.Finalizers = nil
+	p := s.plan()
+	if diff := cmp.Diff([]string{"add the finalizer"}, actions(p)); diff != "" || len(p.Objects) != 0 {
+		t.Errorf("%s and %v", diff, kinds(p))
+	}
+}
+
+// The identity of the data goes from the agent to the status, then to the claims, then back to
+// the agent; each step waits until the one before was read back.
+func TestTheIdentityIsPersistedBeforeItIsReliedOn(t *testing.T) {
+	s := settled()
+	s.Database.Status = dbv1.DatabaseStatus{}
+	delete(s.Claims["data-db-0"].Annotations, naming.AnnotationSystemID)
+	delete(s.Secrets["db-accounts"].Annotations, naming.AnnotationSystemID)
+	s.Instances["db-0"].Status.SystemID = ""
+
+	if spec := s.instanceSpec(); spec.Bootstrap == nil || !*spec.Bootstrap || spec.SystemID != nil {
+		t.Fatalf("an empty volume of ours may be bootstrapped: %+v", spec)
+	}
+	s.Instances["db-0"].Status.SystemID = systemID
+	p := s.plan()
+	if id := (postgres.Engine{}).Identity(p.Status.EngineStatus); id != systemID {
+		t.Fatalf("the reported identity is not recorded: %q", id)
+	}
+	if spec := s.instanceSpec(); spec.Bootstrap != nil || spec.SystemID != nil {
+		t.Fatalf("relied on before it was read back: %+v", spec)
+	}
+	s.Database.Status = p.Status
+	p = s.plan()
+	if got := actions(p); !slices.Contains(got, "annotate persistentvolumeclaims data-db-0") || !slices.Contains(got, "annotate secrets db-accounts") {
+		t.Fatalf("the claim and the accounts are not annotated: %v", got)
+	}
+	if spec := s.instanceSpec(); spec.SystemID != nil {
+		t.Fatal("the agent is told before the claim has it")
+	}
+	s.Claims["data-db-0"].Annotations[naming.AnnotationSystemID] = systemID
+	if spec := s.instanceSpec(); spec.SystemID == nil || *spec.SystemID != systemID {
+		t.Fatal("the agent is not told")
+	}
+}
+
+func TestAnEmptyVolumeIsNeverBootstrappedAgain(t *testing.T) {
+	s := settled()
+	delete(s.Claims, "data-db-0")
+	s.Instances["db-0"].Status = dbv1.DatabaseInstanceStatus{}
+	if spec := s.instanceSpec(); spec.Bootstrap != nil {
+		t.Error("a lost volume would become an empty database")
+	}
+}
+
+func TestAVolumeFromBeforeIsTakenOverOnlyWhenAllFactsAgree(t *testing.T) {
+	adopt := func(s scene) { s.Database.Annotations = map[string]string{naming.AnnotationAdopt: systemID} }
+	for name, c := range map[string]struct {
+		disturb func(scene)
+		adopted bool
+	}{
+		"all facts agree":                   {func(scene) {}, true},
+		"no system identifier":              {func(s scene) { delete(s.Claims["data-db-0"].Annotations, naming.AnnotationSystemID) }, false},
+		"another major version":             {func(s scene) { s.Claims["data-db-0"].Annotations[naming.AnnotationMajorVersion] = "14" }, false},
+		"the accounts are gone":             {func(s scene) { delete(s.Secrets, "db-accounts") }, false},
+		"the accounts are of other data":    {func(s scene) { s.Secrets["db-accounts"].Annotations[naming.AnnotationSystemID] = "1" }, false},
+		"no accounts, but a person's word":  {func(s scene) { delete(s.Secrets, "db-accounts"); adopt(s) }, true},
+		"no facts, but a person's word":     {func(s scene) { s.Claims["data-db-0"].Annotations = nil; adopt(s) }, true},
+		"a person's word for other data":    {func(s scene) { s.Claims["data-db-0"].Annotations[naming.AnnotationSystemID] = "1"; adopt(s) }, false},
+		"another engine, and a person says": {func(s scene) { s.Claims["data-db-0"].Annotations[naming.AnnotationEngine] = "MongoDB"; adopt(s) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := settled()
+			s.Database.Status = dbv1.DatabaseStatus{}
+			s.Claims["data-db-0"] = claim("an earlier one", systemID)
+			s.StatefulSets, s.Pods, s.Instances = nil, nil, nil
+			c.disturb(s)
+			p := s.plan()
+			if slices.Contains(kinds(p), "StatefulSet") {
+				t.Error("a pod would start before the volume is taken over")
+			}
+			recorded := (postgres.Engine{}).Identity(p.Status.EngineStatus)
+			if c.adopted && recorded != systemID || !c.adopted && recorded != "" {
+				t.Errorf("recorded %q; adopted should be %v", recorded, c.adopted)
+			}
+			if !c.adopted && condition(p, dbv1.ConditionProvisioned) != "False AdoptionRequired" {
+				t.Errorf("Provisioned is %s", condition(p, dbv1.ConditionProvisioned))
+			}
+		})
+	}
+}
+
+func TestASpecThatBreaksARuleChangesNothing(t *testing.T) {
+	s := settled()
+	s.Database.Spec.EngineConfig = map[string]dbv1.ConfigValue{"port": "1"}
+	p := s.plan()
+	if len(p.Objects)+len(p.Actions) != 0 {
+		t.Errorf("objects %v, actions %v", kinds(p), actions(p))
+	}
+	if got := condition(p, dbv1.ConditionValidated); got != "False InvalidSpec" || p.Status.Phase == dbv1.PhaseFailed {
+		t.Errorf("Validated is %s, phase %s; what runs goes on running", got, p.Status.Phase)
+	}
+	s.Database.Status = dbv1.DatabaseStatus{}
+	if p := s.plan(); p.Status.Phase != dbv1.PhaseFailed {
+		t.Errorf("phase %s; nothing was ever provisioned", p.Status.Phase)
+	}
+}
+
+func TestARestoreThatCannotBeDoneMakesNoEmptyDatabase(t *testing.T) {
+	s := settled(func(db *dbv1.Database) { db.Spec.Restore = &dbv1.RestoreSpec{BackupName: "b"} })
+	s.Database.Status = dbv1.DatabaseStatus{}
+	s.Claims, s.Pods, s.Instances, s.StatefulSets = nil, nil, nil, nil
+	p := s.plan()
+	if len(p.Objects) != 0 || p.Status.Phase != dbv1.PhaseFailed || condition(p, dbv1.ConditionProvisioned) != "False NotSupported" {
+		t.Errorf("objects %v, phase %s, Provisioned %s", kinds(p), p.Status.Phase, condition(p, dbv1.ConditionProvisioned))
+	}
+}
+
+func TestSecretsAreMadeOnceAndDerivedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		disturb func(scene)
+		want    []string
+	}{
+		"the credentials are lost":        {func(s scene) { delete(s.Secrets, "db-credentials") }, []string{"publish the credentials"}},
+		"somebody edited the password":    {func(s scene) { s.Secrets["db-credentials"].ManagedFields = nil }, []string{"publish the credentials"}},
+		"the master copy has new content": {func(s scene) { s.Secrets["db-accounts"].ResourceVersion = "2" }, []string{"publish the credentials"}},
+		"the master copy is lost":         {func(s scene) { delete(s.Secrets, "db-accounts") }, []string{"create the accounts"}},
+	} {
+		s := settled()
+		c.disturb(s)
+		if diff := cmp.Diff(c.want, actions(s.plan())); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestAPodWhoseFilesAreBehindIsTouchedOnce(t *testing.T) {
+	s := settled()
+	hash := s.Instances["db-0"].Spec.ConfigHash
+	s.Instances["db-0"].Status.AppliedConfigHash = "old"
+	p := s.plan()
+	if diff := cmp.Diff([]engine.Action{engine.Annotate{Resource: engine.Pods, Name: "db-0", UID: types.UID("pod-uid-1"), Annotations: map[string]string{naming.AnnotationConfigHash: hash}}}, p.Actions); diff != "" {
+		t.Error(diff)
+	}
+	s.Pods["db-0"].Annotations[naming.AnnotationConfigHash] = hash
+	if p := s.plan(); len(p.Actions) != 0 {
+		t.Errorf("touched again: %v", actions(p))
+	}
+}

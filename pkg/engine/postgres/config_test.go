@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
+)
+
+func database(change ...func(*dbv1.Database)) *dbv1.Database {
+	db := &dbv1.Database{
+		ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "prod"},
+		Spec: dbv1.DatabaseSpec{
+			Engine: dbv1.PostgreSQL, Version: "15.4",
+			Resources: &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("4Gi")}},
+		},
+	}
+	for _, c := range change {
+		c(db)
+	}
+	return db
+}
+
+func setting(conf, name string) string {
+	for line := range strings.Lines(conf) {
+		if value, ok := strings.CutPrefix(line, name+" = "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func TestSettingsFollowFromTheMemoryLimit(t *testing.T) {
+	for memory, want := range map[string]map[string]string{
+		"4Gi":   {"shared_buffers": "'1024MB'", "effective_cache_size": "'3072MB'", "maintenance_work_mem": "'256MB'", "work_mem": "'10MB'"},
+		"64Mi":  {"shared_buffers": "'16MB'", "effective_cache_size": "'64MB'", "maintenance_work_mem": "'16MB'", "work_mem": "'4MB'"},
+		"512Gi": {"shared_buffers": "'65536MB'", "effective_cache_size": "'393216MB'", "maintenance_work_mem": "'2048MB'", "work_mem": "'256MB'"},
+	} {
+		conf := files(database(func(db *dbv1.Database) { db.Spec.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(memory) }))[fileConf]
+		for name, value := range want {
+			if got := setting(conf, name); got != value {
+				t.Errorf("with %s, %s is %s, want %s", memory, name, got, value)
+			}
+		}
+	}
+}
+
+func TestTheUsersSettingsWinAndCannotBreakOut(t *testing.T) {
+	conf := files(database(func(db *dbv1.Database) {
+		db.Spec.EngineConfig = map[string]dbv1.ConfigValue{
+			"Shared_Buffers":   "2GB",
+			"application_name": `it's \ '; port = 1`,
+		}
+	}))[fileConf]
+	if got := setting(conf, "shared_buffers"); got != "'2GB'" {
+		t.Errorf("shared_buffers is %s", got)
+	}
+	if got := setting(conf, "application_name"); got != `'it''s \\ ''; port = 1'` {
+		t.Errorf("application_name is %s", got)
+	}
+	if n := strings.Count(conf, "shared_buffers"); n != 1 {
+		t.Errorf("shared_buffers stands there %d times", n)
+	}
+}
+
+func TestTheOperatorsSettingsCannotBeSet(t *testing.T) {
+	for name := range owned(database()) {
+		if _, isOwned := lookupOwned(name); !isOwned {
+			t.Errorf("%s is rendered by the operator, and engineConfig may set it", name)
+		}
+	}
+	for _, name := range []string{"port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir"} {
+		errs := Engine{}.ValidateConfig(map[string]dbv1.ConfigValue{name: "x"})
+		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.engineConfig["+name+"]") || !strings.Contains(errs[0].Error(), "the operator owns") {
+			t.Errorf("%s: %v", name, errs)
+		}
+	}
+}
+
+func TestIllegalSettingsAreRefusedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		config map[string]dbv1.ConfigValue
+		want   string
+	}{
+		"a line break":        {map[string]dbv1.ConfigValue{"work_mem": "4MB\nport = 1"}, "one line"},
+		"a name with a space": {map[string]dbv1.ConfigValue{"work mem": "4MB"}, "not a setting's name"},
+		"one name twice":      {map[string]dbv1.ConfigValue{"work_mem": "4MB", "WORK_MEM": "8MB"}, "keep one of them"},
+	} {
+		errs := Engine{}.ValidateConfig(c.config)
+		if len(errs) == 0 || !strings.Contains(errs.ToAggregate().Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, errs, c.want)
+		}
+	}
+	if errs := (Engine{}).ValidateConfig(map[string]dbv1.ConfigValue{"max_connections": "200", "pg_stat_statements.max": "1000"}); len(errs) != 0 {
+		t.Errorf("legal settings: %v", errs)
+	}
+}
+
+func TestTheBindingEscapesThePassword(t *testing.T) {
+	binding := Engine{}.Binding(database(), engine.Login{Username: "app", Password: "a/b@c:d"})
+	if want := "postgresql://app:a%2Fb%40c%3Ad@shop.prod.svc:5432/app?connect_timeout=5&tcp_user_timeout=10000"; binding["uri"] != want {
+		t.Errorf("uri %s, want %s", binding["uri"], want)
+	}
+}
+
+func TestGapsAreNeverSilent(t *testing.T) {
+	for name, c := range map[string]struct {
+		change    func(*dbv1.Database)
+		condition string
+		blocking  bool
+	}{
+		"replicas": {func(db *dbv1.Database) { db.Spec.Topology.Mode = dbv1.Replicated }, dbv1.ConditionReplicationHealthy, false},
+		"TLS":      {func(db *dbv1.Database) { db.Spec.Networking = &dbv1.NetworkingSpec{TLS: &dbv1.TLSSpec{Enabled: true}} }, dbv1.ConditionTLSReady, false},
+		"backup":   {func(db *dbv1.Database) { db.Spec.Backup = &dbv1.BackupSpec{Enabled: true} }, dbv1.ConditionBackupConfigured, false},
+		"Consul":   {func(db *dbv1.Database) { db.Spec.Auth = &dbv1.AuthSpec{Consul: &dbv1.ConsulSpec{Enabled: true}} }, dbv1.ConditionConsulSynced, false},
+		"rotation": {func(db *dbv1.Database) {
+			db.Spec.Auth = &dbv1.AuthSpec{RotationPolicy: &dbv1.RotationPolicy{Enabled: true}}
+		}, dbv1.ConditionRotationReady, false},
+		"restore": {func(db *dbv1.Database) { db.Spec.Restore = &dbv1.RestoreSpec{BackupName: "b"} }, dbv1.ConditionRestored, true},
+		"a major upgrade": {func(db *dbv1.Database) {
+			db.Status.CurrentVersion, db.Spec.Version = "15.4", "16"
+		}, dbv1.ConditionUpToDate, true},
+	} {
+		found := false
+		for _, gap := range (Engine{}).Gaps(database(c.change)) {
+			if !strings.HasPrefix(gap.Message, "not supported yet: ") {
+				t.Errorf("%s: message %q", name, gap.Message)
+			}
+			found = found || gap.Condition == c.condition && gap.Blocking == c.blocking
+		}
+		if !found {
+			t.Errorf("%s: no gap in condition %s", name, c.condition)
+		}
+	}
+}
