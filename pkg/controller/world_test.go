@@ -45,7 +45,13 @@ type world struct {
 // newWorld makes a world without an operator in it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	config := rest.CopyConfig(apiserver.Start(t))
+	return newWorldWith(t)
+}
+
+// newWorldWith makes a world on an API server that was started with flags.
+func newWorldWith(t *testing.T, flags ...string) *world {
+	t.Helper()
+	config := rest.CopyConfig(apiserver.Start(t, flags...))
 	config.QPS, config.Burst = 500, 1000
 	w := &world{
 		T: t, config: config, namespace: apiserver.Namespace(t, config),
