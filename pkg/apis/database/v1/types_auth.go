@@ -6,10 +6,10 @@ import (
 
 // AuthSpec describes the application account.
 type AuthSpec struct {
-	// Name of the application account. Default: app; at most 63 characters: a letter or _, then
-	// letters, digits, _ or -. Names of the engine's own accounts are refused.
+	// Name of the application account. Default: app; at most 61 characters (a
+	// rotation adds two): a letter or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
 	// +optional
-	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:MaxLength=61
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
 	Username string `json:"username,omitempty"`
 
@@ -30,6 +30,10 @@ type AuthSpec struct {
 }
 
 // ConsulSpec says where in Consul KV the credentials are published.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || size(self.path) == 0 || (self.path.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$') && !self.path.matches('(^|/)[.]{1,2}(/|$)'))",message="spec.auth.consul.path must be a Consul key (letters, digits, _, . and -, with single slashes between them, none at the ends, and no . or .. alone); write it as database/credentials/my-database"
+// +kubebuilder:validation:XValidation:rule="!has(self.address) || size(self.address) == 0 || self.address.matches('^(https?://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?$')",message=`spec.auth.consul.address must be a host with an optional scheme and port, as "consul.example.com:8500" or "https://consul.example.com"; put the key into spec.auth.consul.path`
+// +kubebuilder:validation:XValidation:rule="!has(self.scheme) || !has(self.address) || !self.address.startsWith('http') || !self.address.contains('://') || self.address.startsWith(self.scheme + '://')",message="spec.auth.consul.scheme must be that of spec.auth.consul.address when both have one, because only one can be used; keep one of the two"
 type ConsulSpec struct {
 	// Whether credentials are published in Consul. Default: false.
 	// +optional
@@ -77,6 +81,9 @@ type RotationStrategy string
 const RotationTwoPhase RotationStrategy = "TwoPhase"
 
 // RotationPolicy says when and how the application account's password is changed.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.enabled) || !self.enabled || (has(self.schedule) && size(self.schedule) > 0)",message=`spec.auth.rotationPolicy.schedule is required when rotation is enabled, because nothing else says when the password changes; set it, as "0 3 1 * *" for every month`
+// +kubebuilder:validation:XValidation:rule="(!has(self.gracePeriod) || duration(self.gracePeriod) <= duration('720h')) && (!has(self.maxDrain) || duration(self.maxDrain) <= duration('720h'))",message="spec.auth.rotationPolicy.gracePeriod and maxDrain must be at most 720h, because an old password must end; shorten the longer one"
 type RotationPolicy struct {
 	// Whether the password is changed on schedule. Default: false.
 	// +optional
@@ -103,6 +110,7 @@ type RotationPolicy struct {
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	GracePeriod *metav1.Duration `json:"gracePeriod,omitempty"`
 
@@ -111,6 +119,7 @@ type RotationPolicy struct {
 	// +optional
 	// +kubebuilder:default="24h"
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	MaxDrain *metav1.Duration `json:"maxDrain,omitempty"`
 }

@@ -50,11 +50,14 @@ type DatabaseBackupList struct {
 }
 
 // DatabaseBackupSpec says which database is backed up, and how.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.method) == has(oldSelf.method) && (!has(self.method) || self.method == oldSelf.method)",message="spec.method cannot be changed, because the backup was taken that way; make a new DatabaseBackup"
 type DatabaseBackupSpec struct {
 	// Name of the Database, in the same namespace. Required; at most 40 characters. It cannot be changed.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.databaseName cannot be changed, because the backup was taken of that Database; make a new DatabaseBackup"
 	DatabaseName string `json:"databaseName"`
 
 	// How the backup is taken: Snapshot, Dump, WAL or Incremental. Default: the Database's

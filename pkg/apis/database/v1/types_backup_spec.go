@@ -22,6 +22,8 @@ const (
 )
 
 // BackupSpec says when backups are taken, how, where to, and for how long they are kept.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.enabled) || !self.enabled || (has(self.schedule) && size(self.schedule) > 0)",message=`spec.backup.schedule is required when backups are enabled, because nothing else says when they are taken; set it, as "0 2 * * *" for every night`
 type BackupSpec struct {
 	// Whether scheduled backups are taken. Default: false.
 	// +optional
@@ -82,6 +84,8 @@ type BackupSpec struct {
 }
 
 // BackupDestination is where backups are stored: exactly one of its fields is set.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.s3) != has(self.persistentVolumeClaim)",message="a destination must be exactly one of s3 and persistentVolumeClaim, because a backup is in one place; keep one of the two"
 type BackupDestination struct {
 	// A bucket of S3 or of a service that speaks its protocol.
 	// +optional
@@ -93,6 +97,10 @@ type BackupDestination struct {
 }
 
 // S3Destination is a bucket of S3 or of a service that speaks its protocol.
+//
+// +kubebuilder:validation:XValidation:rule="self.bucket.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$')",message="s3.bucket must be the name of a bucket (a-z, 0-9, . and -), without a scheme or a path; put a path into s3.prefix, and another service into s3.endpoint"
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || size(self.endpoint) == 0 || self.endpoint.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$')",message=`s3.endpoint must be the address of a service with its scheme, as "https://s3.example.com" or "http://minio.storage:9000"; put the bucket into s3.bucket, and a path into s3.prefix`
+// +kubebuilder:validation:XValidation:rule="!has(self.prefix) || !self.prefix.matches('(^|/)[.][.](/|$)')",message=`s3.prefix must not have ".." in it, because backups must stay below it; write the path from the root of the bucket`
 type S3Destination struct {
 	// Name of the bucket. Required; 3 to 63 characters.
 	// +required
@@ -136,6 +144,8 @@ type S3Destination struct {
 }
 
 // ClaimDestination is a folder on a volume.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || !self.path.matches('(^|/)[.][.](/|$)')",message=`persistentVolumeClaim.path must not have ".." in it, because backups must stay on the volume; write the path from the root of the volume`
 type ClaimDestination struct {
 	// Name of the PersistentVolumeClaim, in the same namespace. Required; at most 253 characters.
 	// +required
@@ -185,6 +195,9 @@ type BackupHistory struct {
 
 // RestoreSpec says how a Database is first filled: from exactly one of backupName and source,
 // up to at most one of the targets.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.backupName) && size(self.backupName) > 0) != has(self.source)",message="spec.restore must have exactly one of backupName and source, because a Database is filled from one place; name a DatabaseBackup of this namespace, or a store and a database in it"
+// +kubebuilder:validation:XValidation:rule="[has(self.pointInTime), has(self.lsn), has(self.transactionID), has(self.restorePoint)].filter(x, x).size() <= 1",message="spec.restore must have at most one of pointInTime, lsn, transactionID and restorePoint, because replay stops at one point; keep one, or none for the end of the archive"
 type RestoreSpec struct {
 	// Name of a DatabaseBackup in the same namespace. At most 253 characters. Exactly one of backupName and source is set.
 	// +optional
@@ -225,6 +238,8 @@ type RestoreSpec struct {
 }
 
 // RestoreSource names a database in a backup store.
+//
+// +kubebuilder:validation:XValidation:rule="self.database.matches('^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*(/[a-z0-9-]+)?$')",message="spec.restore.source.database must be <namespace>/<name>, or <namespace>/<name>/<uid>, because that is how the store is laid out; write it as the destination's folders have it"
 type RestoreSource struct {
 	// Path of the database in the store, as "<namespace>/<name>", or "<namespace>/<name>/<uid>"
 	// when several of that name were stored. Required; at most 512 characters.

@@ -27,6 +27,7 @@ import (
 // +kubebuilder:printcolumn:name="Primary",type=string,JSONPath=`.status.primary.name`
 // +kubebuilder:printcolumn:name="Endpoint",type=string,JSONPath=`.status.endpoint`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name >= 'a' && !self.metadata.name.contains('.')",message="metadata.name must be a DNS-1035 label of at most 40 characters (a-z, 0-9 and -, a letter first), because Services, pods and CronJobs are named after it; choose a shorter or plainer name"
 type Database struct {
 	metav1.TypeMeta `json:",inline"`
 	// Standard object metadata. The name is at most 40 characters, a DNS-1035 label.
@@ -87,10 +88,39 @@ const (
 )
 
 // DatabaseSpec says what the user wants.
+//
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || has(self.image) || self.version.matches('^[0-9]+[.][0-9]+[.][0-9]+$')",message=`spec.version must have three numbers for Elasticsearch, because its images have no shorter tags; write the whole version, as "8.15.3", or name an image in spec.image`
+// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || self.topology.mode in ['Standalone', 'Replicated']",message="spec.topology.mode must be Standalone or Replicated for PostgreSQL, because it has no other; use Replicated for replicas with failover"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'MongoDB' || self.topology.mode in ['Standalone', 'Replicated', 'Sharded']",message="spec.topology.mode must be Standalone, Replicated or Sharded for MongoDB, because it has no other; use Sharded to spread data over several replica sets"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Redis' || self.topology.mode in ['Standalone', 'Replicated', 'Cluster']",message="spec.topology.mode must be Standalone, Replicated or Cluster for Redis, because it has no other; use Cluster, for Redis Cluster, to spread data over several shards"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || self.topology.mode == 'Cluster'",message="spec.topology.mode must be Cluster for Elasticsearch, because it always runs as a cluster; set mode: Cluster and replicas: 3 or more"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'SQLite' || self.topology.mode == 'Standalone'",message="spec.topology.mode must be Standalone for SQLite, because its file has one server; use PostgreSQL where replicas are needed"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || self.topology.replicas >= 3",message="spec.topology.replicas must be 3 or more for Elasticsearch, because fewer nodes have no majority once one is lost; set it to 3"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'MongoDB' || self.topology.replicas > 7 || (self.topology.replicas % 2 == 1 && (self.topology.mode != 'Replicated' || self.topology.replicas >= 3))",message="spec.topology.replicas must be 3, 5, 7 or more for a replicated MongoDB (or 1 in a shard), because an even number of voters can split in halves; choose the next odd number"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Redis' || self.topology.mode != 'Cluster' || (has(self.topology.shards) && self.topology.shards >= 3)",message="spec.topology.shards must be 3 or more for Redis Cluster, because fewer masters cannot elect; set it to 3, or use mode: Replicated for data that fits one instance"
+// +kubebuilder:validation:XValidation:rule="!has(self.topology.shards) || self.topology.shards == 0 || self.topology.mode == 'Sharded' || (self.engine == 'Redis' && self.topology.mode == 'Cluster')",message="spec.topology.shards must be 0 except in mode Cluster of Redis and Sharded of MongoDB, because nothing else has shards; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.highAvailability) || !has(self.highAvailability.synchronousReplicas) || self.highAvailability.synchronousReplicas < self.topology.replicas",message="spec.highAvailability.synchronousReplicas must be less than spec.topology.replicas, because the primary does not wait for itself; lower it, or add replicas"
+// +kubebuilder:validation:XValidation:rule="has(self.storage) ? has(self.storage.size) : self.engine == 'Redis'",message=`spec.storage.size is required, because data needs a volume; set it, as "10Gi" (only a Redis that keeps nothing on disk may leave spec.storage out)`
+// +kubebuilder:validation:XValidation:rule="has(self.storage) == has(oldSelf.storage)",message="spec.storage cannot be added or removed, because instances cannot change where their data is; back up, and restore into a new Database"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Redis' || self.topology.mode != 'Cluster' || !has(self.networking) || !has(self.networking.port) || self.networking.port <= 55535",message="spec.networking.port must be at most 55535 for Redis Cluster, because its nodes talk on the port 10000 above; choose a lower one, or leave it out"
+// +kubebuilder:validation:XValidation:rule="!has(self.backup) || !has(self.backup.enabled) || !self.backup.enabled || has(self.backup.destination) || (self.engine != 'Elasticsearch' && has(self.backup.method) && self.backup.method == 'Snapshot')",message="spec.backup.destination is required for this method, because only a volume snapshot can stay with the storage; name a bucket in s3, or a persistentVolumeClaim"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || !has(self.backup) || !has(self.backup.method) || self.backup.method in ['Snapshot', 'Incremental']",message="spec.backup.method must be Snapshot for Elasticsearch, because it has no Dump and no WAL; use Snapshot, which stores only what changed"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.backup) || !has(self.backup.method) || self.backup.method != 'Incremental' || self.version.matches('^(1[7-9]|[2-9][0-9]|[1-9][0-9][0-9]+)([.]|$)')",message="spec.backup.method Incremental needs PostgreSQL 17 or later, because older servers cannot tell what changed; use WAL, which also restores to any point in time"
+// +kubebuilder:validation:XValidation:rule="self.engine == 'PostgreSQL' || !has(self.restore) || !(has(self.restore.lsn) || has(self.restore.transactionID) || has(self.restore.restorePoint))",message="spec.restore.lsn, transactionID and restorePoint are for PostgreSQL alone, because only its log has them; use pointInTime"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || !has(self.restore) || !has(self.restore.pointInTime)",message="spec.restore.pointInTime is not possible for Elasticsearch, because it has snapshots and no log; name the DatabaseBackup of the time that you want in backupName"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['postgres', 'public', 'none', 'replication', 'monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that PostgreSQL or the operator has for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.auth) || ((!has(self.auth.username) || !self.auth.username.startsWith('pg_')) && (!has(self.auth.database) || !self.auth.database.startsWith('pg_')))",message="spec.auth.username and spec.auth.database must not begin with pg_, because PostgreSQL keeps those names for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'MongoDB' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['admin', 'root', 'replication', 'monitoring', 'backup', 'operator', '__system'])",message="spec.auth.username must not be the name of an account that MongoDB or the operator has for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Redis' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['default', 'replication', 'monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that Redis or the operator has for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['elastic', 'kibana', 'kibana_system', 'logstash_system', 'beats_system', 'apm_system', 'remote_monitoring_user', 'monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that Elasticsearch or the operator has for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'SQLite' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that SQLite or the operator has for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.auth) || !has(self.auth.database) || !(self.auth.database in ['postgres', 'template0', 'template1'])",message="spec.auth.database must not be a database that PostgreSQL has for itself; choose another, or leave it out for the account's name"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'MongoDB' || !has(self.auth) || !has(self.auth.database) || !(self.auth.database in ['admin', 'local', 'config'])",message="spec.auth.database must not be a database that MongoDB has for itself; choose another, or leave it out for the account's name"
 type DatabaseSpec struct {
 	// Database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. Required; it can
 	// not be changed: back up, and restore into a new Database.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.engine cannot be changed, because no engine can read another's data; dump the data, and load it into a new Database of the other engine"
 	Engine Engine `json:"engine"`
 
 	// Engine version, as "15", "15.4" or "7.0.14"; it picks the image tag. Quote it, or YAML
@@ -99,6 +129,7 @@ type DatabaseSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,5}([.][0-9]{1,5}){0,2}$')",message=`spec.version must be one to three numbers with dots between them, because it picks the image tag; write it as "15", "15.4" or "7.0.14", and name any other image in spec.image`
 	Version string `json:"version"`
 
 	// Full reference of the engine's image, as "registry.example.com/postgres:15.4"; it replaces
@@ -107,6 +138,7 @@ type DatabaseSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._:/@-]*$')",message=`spec.image must be the reference of an image, without spaces; write it as "registry.example.com/postgres:15.4", or leave it out for the stock image`
 	Image string `json:"image,omitempty"`
 
 	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget,
@@ -170,6 +202,7 @@ type DatabaseSpec struct {
 	// derives memory settings from resources.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=256
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 128 && k.matches('^[A-Za-z_][A-Za-z0-9_.$-]*$'))",message="spec.engineConfig must have names of settings as the engine spells them (letters, digits, _, ., $ and -, at most 128), because nothing else could be written to its file; write them as max_connections"
 	EngineConfig map[string]ConfigValue `json:"engineConfig,omitempty"`
 
 	// How this Database is first filled: from a backup, at a point in time. Ignored once it
@@ -189,6 +222,7 @@ type DatabaseSpec struct {
 // ConfigValue is the value of one engine setting, as the engine would read it from its file.
 //
 // +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="!self.matches('[[:cntrl:]]')",message="a value of spec.engineConfig must be one line without control characters, because more would be another setting; remove the line break"
 type ConfigValue string
 
 // TopologyMode says what the instances are to each other.
@@ -209,6 +243,10 @@ const (
 )
 
 // TopologySpec says how many instances there are and what they are to each other.
+//
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Standalone' || self.replicas == 1",message="spec.topology.replicas must be 1 in mode Standalone, because that is one instance; set mode: Replicated, where the engine has it, for more"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Sharded' || (has(self.shards) && self.shards >= 1)",message="spec.topology.shards must be 1 or more in mode Sharded, because data lives in shards alone; set it to the number of replica sets"
+// +kubebuilder:validation:XValidation:rule="self.mode == oldSelf.mode || (oldSelf.mode == 'Standalone' && self.mode == 'Replicated')",message="spec.topology.mode can change in place only from Standalone to Replicated, because other changes lay data out anew; back up, and restore into a new Database"
 type TopologySpec struct {
 	// What the instances are to each other: Standalone, Replicated, Cluster or Sharded; which ones
 	// an engine can do is in the README. Default: Standalone.

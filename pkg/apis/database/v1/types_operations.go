@@ -20,6 +20,8 @@ type MaintenanceSpec struct {
 }
 
 // MaintenanceWindow is a weekly span of time.
+//
+// +kubebuilder:validation:XValidation:rule="duration(self.duration) >= duration('10m') && duration(self.duration) <= duration('24h')",message=`duration of a maintenance window must be between 10m and 24h, because a shorter one fits no restart and a longer one is no window; set it, as "4h"`
 type MaintenanceWindow struct {
 	// Day of the week: 0 is Sunday, 6 is Saturday. Required.
 	// +required
@@ -36,6 +38,7 @@ type MaintenanceWindow struct {
 	// For how long the window stays open, as "4h". Required; 10 minutes to 24 hours.
 	// +required
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	Duration metav1.Duration `json:"duration"`
 
@@ -63,6 +66,9 @@ type ObservabilitySpec struct {
 }
 
 // MetricsSpec describes the metrics endpoint of the engine.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || !(self.port in [8008, 8009])",message="spec.observability.metrics.port must not be 8008 or 8009, because the agent listens there; choose another, or leave it out for the exporter's usual one"
+// +kubebuilder:validation:XValidation:rule="!has(self.serviceMonitor) || !self.serviceMonitor || !has(self.enabled) || self.enabled",message="spec.observability.metrics.serviceMonitor needs metrics, because there is nothing else to scrape; set enabled: true, or serviceMonitor: false"
 type MetricsSpec struct {
 	// Whether instances serve metrics of the engine. Default: true.
 	// +optional
@@ -98,6 +104,8 @@ type LoggingSpec struct {
 }
 
 // TracingSpec says where traces are sent.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.enabled) || !self.enabled || (has(self.endpoint) && size(self.endpoint) > 0)",message=`spec.observability.tracing.endpoint is required when tracing is enabled, because traces have nowhere else to go; set it, as "otel-collector.monitoring:4317"`
 type TracingSpec struct {
 	// Whether the agent sends traces. Default: false.
 	// +optional
@@ -152,6 +160,13 @@ type LifecycleSpec struct {
 }
 
 // HighAvailabilitySpec describes failover.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.leaseDuration) || (duration(self.leaseDuration) >= duration('6s') && duration(self.leaseDuration) <= duration('5m'))",message=`spec.highAvailability.leaseDuration must be between 6s and 5m, because a shorter one fails over for a slow network and a longer one hardly at all; set it, as "15s"`
+// +kubebuilder:validation:XValidation:rule="!has(self.renewPeriod) || duration(self.renewPeriod) >= duration('1s')",message=`spec.highAvailability.renewPeriod must be at least 1s, because every renewal is a write to the API server; set it, as "5s"`
+// +kubebuilder:validation:XValidation:rule="!has(self.retryPeriod) || duration(self.retryPeriod) >= duration('200ms')",message=`spec.highAvailability.retryPeriod must be at least 200ms, because a struggling API server must not be hammered; set it, as "1s"`
+// +kubebuilder:validation:XValidation:rule="!has(self.renewDeadline) || !has(self.renewPeriod) || !has(self.retryPeriod) || duration(self.renewPeriod) + duration(self.retryPeriod) <= duration(self.renewDeadline)",message="spec.highAvailability.renewDeadline must be at least renewPeriod and retryPeriod together, because a failed renewal must be tried again before the primary stops; raise renewDeadline or lower the periods"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewDeadline) || !has(self.leaseDuration) || duration(self.renewDeadline) < duration(self.leaseDuration)",message="spec.highAvailability.renewDeadline must be less than leaseDuration, because a primary must have stopped before another may start; lower it to two thirds of leaseDuration"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxLag) || (type(self.maxLag) == int ? self.maxLag > 0 : self.maxLag.matches('^[+]?[0-9.]*[1-9]'))",message=`spec.highAvailability.maxLag must be greater than zero, because a replica is always a little behind; set it, as "16Mi"`
 type HighAvailabilitySpec struct {
 	// How many replicas must have flushed a transaction before its client is told that it
 	// committed. Default: 0, asynchronous; less than topology.replicas, at most 8.
@@ -170,6 +185,7 @@ type HighAvailabilitySpec struct {
 	// +optional
 	// +kubebuilder:default="15s"
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	LeaseDuration *metav1.Duration `json:"leaseDuration,omitempty"`
 
@@ -178,6 +194,7 @@ type HighAvailabilitySpec struct {
 	// +optional
 	// +kubebuilder:default="10s"
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	RenewDeadline *metav1.Duration `json:"renewDeadline,omitempty"`
 
@@ -185,6 +202,7 @@ type HighAvailabilitySpec struct {
 	// +optional
 	// +kubebuilder:default="5s"
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	RenewPeriod *metav1.Duration `json:"renewPeriod,omitempty"`
 
@@ -192,6 +210,7 @@ type HighAvailabilitySpec struct {
 	// +optional
 	// +kubebuilder:default="1s"
 	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=44
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$`
 	RetryPeriod *metav1.Duration `json:"retryPeriod,omitempty"`
 }

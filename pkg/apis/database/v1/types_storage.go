@@ -6,6 +6,9 @@ import (
 )
 
 // StorageSpec describes the volume of each instance.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="spec.storage.storageClassName cannot be changed, because a volume cannot move to another class; back up, and restore into a new Database"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || (type(self.size) == int ? self.size > 0 : self.size.matches('^[+]?[0-9.]*[1-9]'))",message=`spec.storage.size must be greater than zero, because data needs room; set it, as "10Gi"`
 type StorageSpec struct {
 	// Name of the StorageClass. Default: the cluster's default class. It cannot be changed: back
 	// up, and restore into a new Database. At most 253 characters.
@@ -28,6 +31,9 @@ type StorageSpec struct {
 }
 
 // AutoGrowSpec says when, by how much and up to what size volumes grow by themselves.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.step) || (type(self.step) == int ? self.step > 0 : self.step.matches('^[+]?[0-9.]*[1-9]'))",message=`spec.storage.autoGrow.step must be greater than zero, because growing by nothing never ends; set it, as "5Gi", or leave it out for a tenth of the size`
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSize) || (type(self.maxSize) == int ? self.maxSize > 0 : self.maxSize.matches('^[+]?[0-9.]*[1-9]'))",message=`spec.storage.autoGrow.maxSize must be greater than zero; set it, as "100Gi", or leave it out for twice the size`
 type AutoGrowSpec struct {
 	// Whether volumes grow by themselves. Default: false.
 	// +optional
@@ -52,6 +58,9 @@ type AutoGrowSpec struct {
 }
 
 // NetworkingSpec says how clients reach the database.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || !(self.port in [8008, 8009])",message="spec.networking.port must not be 8008 or 8009, because the agent listens there; choose another, or leave it out for the engine's own"
+// +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('db.platform.io/'))",message="spec.networking.annotations must not begin with db.platform.io/, because the operator reads those as its own; choose another prefix"
 type NetworkingSpec struct {
 	// Type of the client Services: ClusterIP, NodePort or LoadBalancer. Default: ClusterIP.
 	// +optional
@@ -78,6 +87,10 @@ type NetworkingSpec struct {
 }
 
 // TLSSpec says where the server certificate comes from.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.certManager) && self.certManager && has(self.secretName) && size(self.secretName) > 0)",message="spec.networking.tls.secretName must not be set with certManager: true, because cert-manager makes that Secret; keep one of the two"
+// +kubebuilder:validation:XValidation:rule="!has(self.enabled) || !self.enabled || (has(self.certManager) && self.certManager) || (has(self.secretName) && size(self.secretName) > 0)",message="spec.networking.tls needs a certificate when enabled; set certManager: true, or secretName to a Secret of type kubernetes.io/tls"
+// +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || (has(self.certManager) && self.certManager)",message="spec.networking.tls.issuerRef is for cert-manager alone; set certManager: true, or remove issuerRef"
 type TLSSpec struct {
 	// Whether clients may (and, with an engine that can enforce it, must) use TLS. Default: false.
 	// +optional
@@ -182,6 +195,9 @@ type SchedulingSpec struct {
 }
 
 // PodMetadata is what users add to the metadata of every pod.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.labels) || self.labels.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('db.platform.io/') && !k.startsWith('statefulset.kubernetes.io/') && !k.startsWith('apps.kubernetes.io/'))",message="spec.podMetadata.labels must not begin with app.kubernetes.io/, db.platform.io/, apps.kubernetes.io/ or statefulset.kubernetes.io/, because pods are found by those; choose another prefix"
+// +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('db.platform.io/'))",message="spec.podMetadata.annotations must not begin with db.platform.io/, because the operator reads those as its own; choose another prefix"
 type PodMetadata struct {
 	// Labels added to every pod. Those of the operator (app.kubernetes.io/*, db.platform.io/*) are refused. Default: none; at most 64.
 	// +optional
@@ -197,6 +213,7 @@ type PodMetadata struct {
 
 // LabelValue is the value of a label: at most 63 characters.
 //
+// +kubebuilder:validation:Pattern=`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`
 // +kubebuilder:validation:MaxLength=63
 type LabelValue string
 

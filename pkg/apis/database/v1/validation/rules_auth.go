@@ -55,7 +55,7 @@ var authRules = []Rule{
 	databaseRule(dbv1.MongoDB, `'admin', 'local', 'config'`),
 	{
 		ID: "rotation-schedule", Paths: []string{"spec.auth.rotationPolicy"},
-		CEL: `!has(self.enabled) || !self.enabled || (has(self.schedule) && self.schedule != '')`,
+		CEL: `!has(self.enabled) || !self.enabled || (has(self.schedule) && size(self.schedule) > 0)`,
 		Message: "spec.auth.rotationPolicy.schedule is required when rotation is enabled, because nothing else says when the password changes; " +
 			`set it, as "0 3 1 * *" for every month`,
 		Check: func(s *subject) {
@@ -75,7 +75,7 @@ var authRules = []Rule{
 	},
 	{
 		ID: "consul-path", Paths: []string{"spec.auth.consul"},
-		CEL: `!has(self.path) || self.path == '' || (self.path.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$') && !self.path.matches('(^|/)[.]{1,2}(/|$)'))`,
+		CEL: `!has(self.path) || size(self.path) == 0 || (self.path.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$') && !self.path.matches('(^|/)[.]{1,2}(/|$)'))`,
 		Message: "spec.auth.consul.path must be a Consul key (letters, digits, _, . and -, with single slashes between them, none at the ends, and no . or .. alone); " +
 			"write it as database/credentials/my-database",
 		Check: func(s *subject) {
@@ -105,7 +105,7 @@ var authRules = []Rule{
 	},
 	{
 		ID: "consul-address", Paths: []string{"spec.auth.consul"},
-		CEL: `!has(self.address) || self.address == '' || self.address.matches('^(https?://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?$')`,
+		CEL: `!has(self.address) || size(self.address) == 0 || self.address.matches('^(https?://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?$')`,
 		Message: `spec.auth.consul.address must be a host with an optional scheme and port, as "consul.example.com:8500" or "https://consul.example.com"; ` +
 			"put the key into spec.auth.consul.path",
 		Check: func(s *subject) {

@@ -17,7 +17,7 @@ var (
 var backupRules = []Rule{
 	{
 		ID: "backup-schedule", Paths: []string{"spec.backup"},
-		CEL: `!has(self.enabled) || !self.enabled || (has(self.schedule) && self.schedule != '')`,
+		CEL: `!has(self.enabled) || !self.enabled || (has(self.schedule) && size(self.schedule) > 0)`,
 		Message: "spec.backup.schedule is required when backups are enabled, because nothing else says when they are taken; " +
 			`set it, as "0 2 * * *" for every night`,
 		Check: func(s *subject) {
@@ -80,7 +80,7 @@ var backupRules = []Rule{
 	},
 	{
 		ID: "s3-endpoint", Paths: []string{"spec.backup.destination.s3", "spec.restore.source.destination.s3"},
-		CEL: `!has(self.endpoint) || self.endpoint == '' || self.endpoint.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$')`,
+		CEL: `!has(self.endpoint) || size(self.endpoint) == 0 || self.endpoint.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$')`,
 		Message: `s3.endpoint must be the address of a service with its scheme, as "https://s3.example.com" or "http://minio.storage:9000"; ` +
 			"put the bucket into s3.bucket, and a path into s3.prefix",
 		Check: func(s *subject) {
@@ -150,7 +150,7 @@ var backupRules = []Rule{
 var restoreRules = []Rule{
 	{
 		ID: "restore-one-source", Paths: []string{"spec.restore"},
-		CEL: `(has(self.backupName) && self.backupName != '') != has(self.source)`,
+		CEL: `(has(self.backupName) && size(self.backupName) > 0) != has(self.source)`,
 		Message: "spec.restore must have exactly one of backupName and source, because a Database is filled from one place; " +
 			"name a DatabaseBackup of this namespace, or a store and a database in it",
 		Check: func(s *subject) {

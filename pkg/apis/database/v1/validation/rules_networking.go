@@ -68,7 +68,7 @@ var networkingRules = []Rule{
 	},
 	{
 		ID: "tls-one-source", Paths: []string{"spec.networking.tls"},
-		CEL: `!(has(self.certManager) && self.certManager && has(self.secretName) && self.secretName != '')`,
+		CEL: `!(has(self.certManager) && self.certManager && has(self.secretName) && size(self.secretName) > 0)`,
 		Message: "spec.networking.tls.secretName must not be set with certManager: true, because cert-manager makes that Secret; " +
 			"keep one of the two",
 		Check: func(s *subject) {
@@ -79,7 +79,7 @@ var networkingRules = []Rule{
 	},
 	{
 		ID: "tls-source", Paths: []string{"spec.networking.tls"},
-		CEL: `!has(self.enabled) || !self.enabled || (has(self.certManager) && self.certManager) || (has(self.secretName) && self.secretName != '')`,
+		CEL: `!has(self.enabled) || !self.enabled || (has(self.certManager) && self.certManager) || (has(self.secretName) && size(self.secretName) > 0)`,
 		Message: "spec.networking.tls needs a certificate when enabled; " +
 			"set certManager: true, or secretName to a Secret of type kubernetes.io/tls",
 		Check: func(s *subject) {

@@ -125,7 +125,7 @@ var operationRules = []Rule{
 	},
 	{
 		ID: "tracing-endpoint", Paths: []string{"spec.observability.tracing"},
-		CEL: `!has(self.enabled) || !self.enabled || (has(self.endpoint) && self.endpoint != '')`,
+		CEL: `!has(self.enabled) || !self.enabled || (has(self.endpoint) && size(self.endpoint) > 0)`,
 		Message: "spec.observability.tracing.endpoint is required when tracing is enabled, because traces have nowhere else to go; " +
 			`set it, as "otel-collector.monitoring:4317"`,
 		Check: func(s *subject) {
