@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -22,7 +23,7 @@ func New(o *Observation, eng Engine) *Plan {
 	case o.Database.DeletionTimestamp != nil:
 		p.planDeletion()
 	case eng == nil:
-		p.reportUnsupportedEngine()
+		p.reportUnsupportedEngine(p.violations())
 	default:
 		p.planRunning()
 	}
@@ -163,10 +164,18 @@ func (p *planner) blocked() bool {
 
 // violations are all rules that the spec breaks.
 func (p *planner) violations() field.ErrorList {
-	return validation.ValidateDatabase(p.Database, validation.Context{
-		CurrentVersion: p.Database.Status.CurrentVersion,
-		Engine:         p.engine,
-	})
+	context := validation.Context{CurrentVersion: p.Database.Status.CurrentVersion}
+	if p.engine != nil {
+		context.Engine = p.engine
+	}
+	for _, claim := range p.Claims {
+		size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+		if claim.Annotations[naming.AnnotationDatabaseUID] == string(p.Database.UID) &&
+			(context.CurrentStorageSize == nil || size.Cmp(*context.CurrentStorageSize) > 0) {
+			context.CurrentStorageSize = &size
+		}
+	}
+	return validation.ValidateDatabase(p.Database, context)
 }
 
 func (p *planner) do(actions ...Action) {

@@ -331,3 +331,30 @@ func TestAPodWhoseFilesAreBehindIsTouchedOnce(t *testing.T) {
 		t.Errorf("touched again: %v", actions(p))
 	}
 }
+
+func TestAVolumeDoesNotShrink(t *testing.T) {
+	s := settled()
+	s.Database.Spec.Storage.Size = new(resource.MustParse("512Mi"))
+	p := s.plan()
+	if got := condition(p, dbv1.ConditionValidated); got != "False InvalidSpec" || len(p.Objects) != 0 {
+		t.Errorf("Validated is %s, objects %v", got, kinds(p))
+	}
+}
+
+func TestAVolumeThatIsToGrowSaysThatItCannotYet(t *testing.T) {
+	s := settled()
+	s.Database.Spec.Storage.Size = new(resource.MustParse("2Gi"))
+	p := s.plan()
+	if got := condition(p, dbv1.ConditionStorageReady); got != "False ResizeNotSupported" || p.Status.Phase != dbv1.PhaseReady {
+		t.Errorf("StorageReady is %s, phase %s", got, p.Status.Phase)
+	}
+}
+
+func TestAnEngineOfALaterReleaseIsNamed(t *testing.T) {
+	s := settled()
+	s.Database.Spec.Engine, s.Database.Spec.Version = dbv1.MongoDB, "7.0"
+	p := engine.New(s.Observation, nil)
+	if len(p.Objects)+len(p.Actions) != 0 || condition(p, dbv1.ConditionProvisioned) != "False NotSupported" || p.Status.Phase != dbv1.PhasePending {
+		t.Errorf("objects %v, actions %v, Provisioned %s", kinds(p), actions(p), condition(p, dbv1.ConditionProvisioned))
+	}
+}

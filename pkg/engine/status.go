@@ -49,7 +49,12 @@ func (p *planner) wasProvisioned() bool {
 }
 
 // reportUnsupportedEngine is all there is to say about an engine of a later release.
-func (p *planner) reportUnsupportedEngine() {
+func (p *planner) reportUnsupportedEngine(violations field.ErrorList) {
+	if len(violations) > 0 {
+		p.condition(dbv1.ConditionValidated, no, dbv1.ReasonInvalidSpec, sentence(violations))
+	} else {
+		p.condition(dbv1.ConditionValidated, yes, dbv1.ReasonAsExpected, "")
+	}
 	message := fmt.Sprintf("not supported yet: engine %s. Nothing was created; this release runs PostgreSQL.", p.Database.Spec.Engine)
 	p.status.Phase = dbv1.PhasePending
 	p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonNotSupported, message)
