@@ -65,7 +65,7 @@ func (w *world) as(rules []rbacv1.PolicyRule) func(*rest.Config) {
 // The operator does all its work with the permissions of its manifest, and no others.
 func TestTheOperatorsPermissionsSuffice(t *testing.T) {
 	w := newWorld(t)
-	w.start(0, w.as(operatorRules(t)))
+	w.start(unlimited, w.as(operatorRules(t)))
 	w.create(w.basic("db", func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionDelete }))
 	w.waitReady("db")
 	w.update("db", func(db *dbv1.Database) { db.Spec.EngineConfig = map[string]dbv1.ConfigValue{"max_connections": "50"} })
@@ -83,7 +83,7 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 		}
 		rules = append(rules, rule)
 	}
-	w.start(0, w.as(rules))
+	w.start(unlimited, w.as(rules))
 	w.create(w.basic("db"))
 	db := w.waitFor("db", dbv1.ConditionProvisioned, metav1.ConditionFalse, dbv1.ReasonForbidden)
 	if text := describe(db); !strings.Contains(text, "statefulsets") || !strings.Contains(text, "manifests/rbac") {
@@ -94,7 +94,7 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 // An agent may do what its protocol needs, on its own objects, and nothing else.
 func TestAnAgentsPermissions(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	w.create(w.basic("other"))
 	w.waitReady("db")
@@ -135,7 +135,7 @@ func TestAnAgentsPermissions(t *testing.T) {
 // A Database in a namespace that is being deleted does not hold it up, whatever its policy.
 func TestANamespaceWithADatabaseInItGoesAway(t *testing.T) {
 	w := newWorldWith(t, "--controllers", "namespace-controller,garbage-collector-controller")
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db", func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionSnapshot }))
 	w.waitReady("db")
 	if err := w.kube.CoreV1().Namespaces().Delete(t.Context(), w.namespace, metav1.DeleteOptions{}); err != nil {

@@ -98,7 +98,9 @@ func New(ctx context.Context, clients Clients, recorder events.EventRecorder, op
 // that it can take over at once.
 func (c *Controller) Start(ctx context.Context) error {
 	c.factories.start(ctx)
-	if !cache.WaitFor(ctx, "informer caches", c.synced...) {
+	// It names every informer that it waits for, which only a person who looks for a laggard reads.
+	quiet := klog.NewContext(ctx, klog.FromContext(ctx).V(2))
+	if !cache.WaitFor(quiet, "informer caches", c.synced...) {
 		return fmt.Errorf("wait for the informer caches: %w", context.Cause(ctx))
 	}
 	return nil

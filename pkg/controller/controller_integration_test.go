@@ -22,7 +22,7 @@ import (
 
 func TestADatabaseBecomesReady(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	db := w.waitReady("db")
 	if n := w.sim.Bootstraps(w.namespace, "data-db-0"); n != 1 {
@@ -40,7 +40,7 @@ func TestADatabaseBecomesReady(t *testing.T) {
 // A settled Database causes no write at all: neither by the operator nor by what it set off.
 func TestASettledDatabaseCausesNoWrite(t *testing.T) {
 	w := newWorld(t)
-	op, _ := w.start(0)
+	op, _ := w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	// Everything in flight has landed when two looks a while apart agree; from then on nothing may.
@@ -65,7 +65,7 @@ func TestASettledDatabaseCausesNoWrite(t *testing.T) {
 // What someone edits or deletes comes back.
 func TestChildrenArePutBack(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	ctx, core := t.Context(), w.kube.CoreV1()
@@ -116,7 +116,7 @@ func TestChildrenArePutBack(t *testing.T) {
 
 func TestBothSecretsLostGetANewPasswordThatLogsIn(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	old := string(w.secret("db-credentials").Data["password"])
@@ -148,7 +148,7 @@ func TestAForeignObjectIsLeftAloneAndNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	db := w.waitFor("db", dbv1.ConditionProvisioned, metav1.ConditionFalse, dbv1.ReasonResourceConflict)
 	if text := describe(db); !strings.Contains(text, "services db belongs to somebody else") || db.Status.Phase != dbv1.PhaseFailed {
@@ -165,7 +165,7 @@ func TestAForeignObjectIsLeftAloneAndNamed(t *testing.T) {
 
 func TestAPausedDatabaseIsNotChanged(t *testing.T) {
 	w := newWorld(t)
-	op, _ := w.start(0)
+	op, _ := w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	w.update("db", func(db *dbv1.Database) { db.Spec.Lifecycle.Paused = true })
@@ -197,7 +197,7 @@ func TestAPausedDatabaseIsNotChanged(t *testing.T) {
 
 func TestARetainedVolumeIsAdopted(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	password := string(w.secret("db-credentials").Data["password"])
@@ -222,7 +222,7 @@ func TestAVolumeThatIsNotKnownToBeOursStopsTheOperator(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.start(0)
+			w.start(unlimited)
 			w.create(w.basic("db"))
 			w.waitReady("db")
 			w.delete("db")
@@ -247,7 +247,7 @@ func TestAVolumeThatIsNotKnownToBeOursStopsTheOperator(t *testing.T) {
 
 func TestAPersonsWordAdoptsAVolume(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	claim, err := w.kube.CoreV1().PersistentVolumeClaims(w.namespace).Create(t.Context(), &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: "data-db-0", Namespace: w.namespace},
 		Spec: corev1.PersistentVolumeClaimSpec{
@@ -275,7 +275,7 @@ func TestAPersonsWordAdoptsAVolume(t *testing.T) {
 
 func TestDeletionPolicySnapshotWaitsAndSaysWhy(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db", func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionSnapshot }))
 	w.waitReady("db")
 	w.delete("db")
@@ -295,8 +295,8 @@ func TestDeletionPolicySnapshotWaitsAndSaysWhy(t *testing.T) {
 // Two operators without an election must still make one database.
 func TestTwoOperatorsMakeOneDatabase(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
-	w.start(0)
+	w.start(unlimited)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	if n := w.sim.Bootstraps(w.namespace, "data-db-0"); n != 1 {
@@ -306,7 +306,7 @@ func TestTwoOperatorsMakeOneDatabase(t *testing.T) {
 
 func TestAUsersCredentialsAreUsed(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	_, err := w.kube.CoreV1().Secrets(w.namespace).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: w.namespace},
 		StringData: map[string]string{"username": "shop", "password": "chosen by a person"},
@@ -331,7 +331,7 @@ func TestAUsersCredentialsAreUsed(t *testing.T) {
 
 func TestAResourcesChangeRestartsThePodOnce(t *testing.T) {
 	w := newWorld(t)
-	w.start(0)
+	w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	pods := func() types.UID {
@@ -360,7 +360,7 @@ func TestAResourcesChangeRestartsThePodOnce(t *testing.T) {
 // A new release that renders pods differently restarts nothing by itself.
 func TestANewReleaseRestartsNothing(t *testing.T) {
 	w := newWorld(t)
-	old, _ := w.start(0)
+	old, _ := w.start(unlimited)
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	before, err := w.kube.CoreV1().Pods(w.namespace).Get(t.Context(), "db-0", metav1.GetOptions{})

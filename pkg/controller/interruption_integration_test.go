@@ -15,44 +15,46 @@ import (
 )
 
 // interrupted runs a change once for every number of writes after which the operator dies, and
-// each time lets a new operator finish it. It ends when the operator lives through the change.
-func interrupted(t *testing.T, before, change func(w *world), check func(w *world)) {
+// each time lets a new operator finish it: once with the last write undone, once with it done and
+// its answer lost. It ends when the operator lives through the change.
+func interrupted(t *testing.T, before, change, check func(w *world)) {
 	t.Helper()
-	for limit := int64(1); ; limit++ {
-		lived := false
-		t.Run(fmt.Sprintf("killed after write %d", limit-1), func(t *testing.T) {
-			w := newWorld(t)
-			if before != nil {
-				op, _ := w.start(0)
-				before(w)
-				op.stop()
-			}
-			// Limit 1 lets no write through: a killed operator's last request is its limit-th.
-			op, killed := w.start(limit)
-			change(w)
-			done := make(chan struct{})
-			stop := make(chan struct{})
-			go func() {
-				defer close(done)
-				select {
-				case <-killed:
-				case <-stop:
+	for _, lastLands := range []bool{false, true} {
+		for limit := int64(0); ; limit++ {
+			lived := false
+			t.Run(fmt.Sprintf("killed in write %d, which lands %v", limit+1, lastLands), func(t *testing.T) {
+				w := newWorld(t)
+				w.lastLands = lastLands
+				lived = w.interrupt(limit, before, change)
+				w.start(unlimited)
+				check(w)
+				if n := w.sim.Bootstraps(w.namespace, naming.Claim("db-0")); n != 1 {
+					t.Errorf("%d databases were made on the volume, want 1", n)
 				}
-			}()
-			lived = w.settlesUnless(killed)
-			close(stop)
-			<-done
-			op.stop()
-			w.start(0)
-			check(w)
-			if n := w.sim.Bootstraps(w.namespace, naming.Claim("db-0")); n != 1 {
-				t.Errorf("%d databases were made on the volume, want 1", n)
+			})
+			if t.Failed() {
+				return
 			}
-		})
-		if lived || t.Failed() {
-			return
+			if lived {
+				break
+			}
 		}
 	}
+}
+
+// interrupt makes the change with an operator that dies after limit writes, and is true when it
+// did not need so many.
+func (w *world) interrupt(limit int64, before, change func(w *world)) bool {
+	w.Helper()
+	if before != nil {
+		op, _ := w.start(unlimited)
+		before(w)
+		op.stop()
+	}
+	op, killed := w.start(limit)
+	defer op.stop()
+	change(w)
+	return w.settlesUnless(killed)
 }
 
 // settlesUnless is true when the operator was not killed until the Database had come to rest.

@@ -35,6 +35,8 @@ import (
 // world is a namespace on a real API server, with simulated nodes and agents in it.
 type world struct {
 	*testing.T
+	// lastLands says how operators with a limit die: see budget.
+	lastLands bool
 	config    *rest.Config
 	kube      kubernetes.Interface
 	databases versioned.Interface
@@ -67,6 +69,9 @@ func newWorldWith(t *testing.T, flags ...string) *world {
 	return w
 }
 
+// unlimited is the budget of an operator that lives.
+const unlimited = -1
+
 // operator is a controller in this process.
 type operator struct {
 	stop func()
@@ -75,23 +80,30 @@ type operator struct {
 }
 
 // budget lets requests through until a number of writes is used up; then every request fails, as
-// if the process had been killed at that moment.
+// if the process had been killed at that moment. With lastLands the write that is one too many is
+// still carried out, and only its answer is lost.
 type budget struct {
-	next   http.RoundTripper
-	writes *atomic.Int64
-	limit  int64
-	out    func()
+	next      http.RoundTripper
+	writes    *atomic.Int64
+	limit     int64
+	lastLands bool
+	out       func()
 }
 
 var errKilled = errors.New("the operator was stopped here")
 
 func (b *budget) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet {
-		if n := b.writes.Add(1); b.limit > 0 && n > b.limit {
+		if n := b.writes.Add(1); b.limit >= 0 && n > b.limit {
+			if b.lastLands && n == b.limit+1 {
+				if answer, err := b.next.RoundTrip(r); err == nil {
+					_ = answer.Body.Close()
+				}
+			}
 			b.out()
 			return nil, errKilled
 		}
-	} else if b.limit > 0 && b.writes.Load() > b.limit {
+	} else if b.limit >= 0 && b.writes.Load() > b.limit {
 		return nil, errKilled
 	}
 	return b.next.RoundTrip(r)
@@ -107,7 +119,7 @@ func (w *world) start(limit int64, change ...func(*rest.Config)) (op *operator, 
 // startRelease runs an operator of another release.
 func (w *world) startRelease(agentImage string) {
 	w.Helper()
-	w.run(agentImage, 0)
+	w.run(agentImage, unlimited)
 }
 
 func (w *world) run(agentImage string, limit int64, change ...func(*rest.Config)) (op *operator, killed <-chan struct{}) {
@@ -119,7 +131,7 @@ func (w *world) run(agentImage string, limit int64, change ...func(*rest.Config)
 	writes, dead := &atomic.Int64{}, make(chan struct{})
 	var once sync.Once
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &budget{next: next, writes: writes, limit: limit, out: func() { once.Do(func() { close(dead) }) }}
+		return &budget{next: next, writes: writes, limit: limit, lastLands: w.lastLands, out: func() { once.Do(func() { close(dead) }) }}
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	clients := controller.Clients{
