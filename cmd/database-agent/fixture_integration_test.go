@@ -169,7 +169,7 @@ func (f *fixture) end() {
 	if f.cmd != nil {
 		f.kill()
 	}
-	if f.t.Failed() {
+	if f.t.Failed() || os.Getenv("SHOWLOG") != "" {
 		f.t.Logf("the agent's log:\n%s", f.log.String())
 	}
 	_ = os.RemoveAll(f.dir)

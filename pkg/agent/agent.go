@@ -28,6 +28,8 @@ import (
 
 const (
 	tick = time.Second
+	// awaitSpec is how long a start waits for the API server before it goes by the stored spec.
+	awaitSpec = 3 * time.Second
 	// exitMargin is kept of the grace period for the last report and the end of the process.
 	exitMargin = 2 * time.Second
 )
@@ -78,6 +80,7 @@ type memory struct {
 	settledGeneration int64
 	process           Engine
 	readyAt           time.Time
+	awaitUntil        time.Time
 	// fellBack: since the operation began, the good configuration had to replace the new one.
 	fellBack       bool
 	stopAsked      bool
@@ -166,6 +169,7 @@ func (a *Agent) remember(state State) *memory {
 	}
 	m := &memory{spec: state.Spec, state: state, failures: map[string]*backoff{}}
 	m.engine = engineDown
+	m.awaitUntil = time.Now().Add(awaitSpec)
 	m.operation = state.Operation
 	// Whatever was running ended with the container.
 	m.operationDown = true
@@ -243,6 +247,7 @@ func (a *Agent) observe(m *memory) {
 	}
 	m.labelDue = m.now.Sub(m.labelCheckedAt) >= labelPeriod
 	m.fresh = m.instance != nil
+	m.awaitSpec = !m.fresh && m.now.Before(m.awaitUntil)
 }
 
 func (a *Agent) observeMount(m *memory) {

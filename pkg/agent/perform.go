@@ -348,7 +348,7 @@ func (a *Agent) account(spec *dbv1.DatabaseInstanceSpec, username string) action
 		facts := accountFacts{asked: asked, status: dbv1.InstanceAccountStatus{
 			Username: username, Applied: result.Applied, Verified: result.Verified,
 		}}
-		if result.Applied {
+		if result.Applied && asked.State != dbv1.AccountAbsent {
 			facts.status.PasswordVersion = asked.PasswordVersion
 		}
 		if err != nil {

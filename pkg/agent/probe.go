@@ -7,11 +7,12 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// The health poll. It asks the engine, so that probes need not: often while it starts, then every
-// second. One answer that is late or lost says little under load; two in a row end readiness.
+// The health poll. It asks the engine, so that probes need not: often when it was just started, then
+// every second. One answer that is late or lost says little under load; two in a row end readiness.
 
 const (
 	pollStarting  = 100 * time.Millisecond
+	pollOften     = 5 * time.Second
 	pollRunning   = time.Second
 	probeTimeout  = 5 * time.Second
 	probeFailures = 2
@@ -19,12 +20,12 @@ const (
 
 // poll asks until the engine ends.
 func (a *Agent) poll(ctx context.Context, engine Engine) {
-	period := pollStarting
+	period, begin := pollStarting, time.Now()
 	for {
 		probe, cancel := context.WithTimeout(ctx, probeTimeout)
 		report, err := a.Driver.Probe(probe)
 		cancel()
-		if err == nil {
+		if err == nil || time.Since(begin) > pollOften {
 			period = pollRunning
 		}
 		a.post(ctx, func(m *memory) { a.probed(m, engine, report, err) })

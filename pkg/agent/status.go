@@ -76,9 +76,16 @@ func (m *memory) accountStatus() []dbv1.InstanceAccountStatus {
 	}
 	var accounts []dbv1.InstanceAccountStatus
 	for i := range m.spec.Accounts {
-		if facts, ok := m.accounts[m.spec.Accounts[i].Username]; ok {
-			accounts = append(accounts, facts.status)
+		facts, ok := m.accounts[m.spec.Accounts[i].Username]
+		if !ok {
+			continue
 		}
+		status := facts.status
+		if facts.asked.State != m.spec.Accounts[i].State {
+			// That it is gone does not tell that it is there, nor the reverse.
+			status.Applied, status.Verified, status.PasswordVersion = false, false, ""
+		}
+		accounts = append(accounts, status)
 	}
 	return accounts
 }

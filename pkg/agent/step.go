@@ -60,8 +60,11 @@ type observed struct {
 	now      time.Time
 	stopping bool
 	// fresh: the spec comes from the API server, not from the volume.
-	fresh  bool
-	volume *Volume
+	fresh bool
+	// awaitSpec: the agent just started, and the API server may still tell something newer than
+	// what was stored.
+	awaitSpec bool
+	volume    *Volume
 
 	engine engineState
 	// lastError is how the engine last ended, when nobody asked it to.
@@ -122,8 +125,8 @@ func nextStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) ste
 		return step{kind: stepExit, phase: dbv1.InstanceStopped}
 	case o.stopping:
 		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonStopping, message: "The pod is being stopped"}
-	case spec == nil:
-		// The watch wakes us.
+	case spec == nil, o.awaitSpec && o.engine == engineDown:
+		// The watch wakes us, or the tick, when the API server does not answer and there is a stored spec.
 		return waiting(dbv1.InstanceStarting, ReasonWaiting, "Waiting for the DatabaseInstance of this pod")
 	case spec.Engine != own:
 		return waiting(dbv1.InstanceFailed, ReasonWrongEngine,
@@ -180,11 +183,8 @@ func downStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 	if o.volume.State != VolumeReady {
 		return emptyStep(o, spec)
 	}
-	if spec.SystemID != "" && spec.SystemID != o.volume.SystemID {
-		return o.again(waiting(dbv1.InstanceFailed, ReasonForeignData, fmt.Sprintf(
-			"The volume holds the data of another database (system identifier %s, expected %s): "+
-				"it is neither started nor changed; give the instance its own volume back, or restore from a backup",
-			o.volume.SystemID, spec.SystemID)))
+	if o.foreign(spec) {
+		return o.again(waiting(dbv1.InstanceFailed, ReasonForeignData, foreignMessage(o, spec)))
 	}
 	if s, ok := downConfigStep(o, spec); ok {
 		return s
@@ -195,6 +195,17 @@ func downStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 		return s
 	}
 	return step{kind: stepStart, phase: phaseOfStart(o), reason: ReasonStarting, message: startMessage(o)}
+}
+
+// foreign says whether the data is not that of this database.
+func (o *observed) foreign(spec *dbv1.DatabaseInstanceSpec) bool {
+	return spec.SystemID != "" && o.volume != nil && o.volume.SystemID != spec.SystemID
+}
+
+func foreignMessage(o *observed, spec *dbv1.DatabaseInstanceSpec) string {
+	return fmt.Sprintf("The volume holds the data of another database (system identifier %s, expected %s): "+
+		"it is neither started nor changed; give the instance its own volume back, or restore from a backup",
+		o.volume.SystemID, spec.SystemID)
 }
 
 // emptyStep is for a volume without a database that can be run.
@@ -240,12 +251,15 @@ func downConfigStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 
 // runningStep keeps a running engine as the spec wants it.
 func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
+	if o.foreign(spec) {
+		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonForeignData, message: foreignMessage(o, spec)}
+	}
 	if o.config.change(spec) {
 		if s, ok := o.due(step{kind: stepConfig, phase: dbv1.InstanceRunning, reason: dbv1.ReasonConfigPending, message: "Applying the configuration"}); ok {
 			return s
 		}
 	}
-	if spec.SystemID == "" || o.volume == nil || spec.SystemID != o.volume.SystemID {
+	if spec.SystemID == "" {
 		return waiting(dbv1.InstanceRunning, ReasonWaiting, "Waiting until the system identifier is recorded")
 	}
 	if role := o.role(); role != o.labelled || o.labelDue {

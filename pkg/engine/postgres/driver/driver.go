@@ -9,7 +9,9 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,10 +136,8 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 	if err != nil {
 		return nil, err
 	}
-	// Nothing of an earlier server is alive, and the volume is locked; but its process id may now
-	// be that of another process or thread of the same user, and would block the start for ever.
-	if err := os.Remove(filepath.Join(d.dataDir(), "postmaster.pid")); err != nil && !os.IsNotExist(err) {
-		return nil, fmt.Errorf("remove the pid file of the previous server: %w", err)
+	if err := d.removeLocks(); err != nil {
+		return nil, err
 	}
 	d.forget()
 	// The server is stopped by signals, not by the end of a context.
@@ -146,12 +146,35 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 	process, err := d.Supervisor.Start(cmd, agent.ProcessOptions{
 		Signals: map[agent.StopMode]syscall.Signal{agent.StopFast: syscall.SIGINT, agent.StopImmediate: syscall.SIGQUIT},
 		Parser:  NewLogParser(),
-		Log:     d.Log,
+		Log:     d.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return process, nil
+}
+
+// log passes messages on, but for those of the health poll while the server starts.
+func (d *Driver) log(e agent.LogEntry) {
+	if d.Log != nil && !ownProbe(e) {
+		d.Log(e)
+	}
+}
+
+// removeLocks removes the lock files of a server that was killed, in its data and beside its socket
+// (whose emptyDir outlives the container). Nothing of it is alive, and the volume is locked; but
+// its process id may be that of another process or thread of the same user now, which would block
+// the start for ever.
+func (d *Driver) removeLocks() error {
+	for _, path := range []string{
+		filepath.Join(d.dataDir(), "postmaster.pid"),
+		filepath.Join(d.RunDir, ".s.PGSQL."+strconv.Itoa(d.Port)+".lock"),
+	} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove a lock of the previous server: %w", err)
+		}
+	}
+	return nil
 }
 
 // output runs a program to its end, and returns what it wrote.

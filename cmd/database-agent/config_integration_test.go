@@ -1,0 +1,184 @@
+//go:build integration
+
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// ask mounts files and asks for them.
+func (f *fixture) ask(files map[string]string) string {
+	hash := f.mount(files)
+	f.change(func(spec *dbv1.DatabaseInstanceSpec) { spec.ConfigHash = hash })
+	return hash
+}
+
+func hasApplied(hash string) func(*dbv1.DatabaseInstanceStatus) bool {
+	return func(s *dbv1.DatabaseInstanceStatus) bool { return s.AppliedConfigHash == hash && s.Ready }
+}
+
+func configReason(s *dbv1.DatabaseInstanceStatus) string {
+	if c := meta.FindStatusCondition(s.Conditions, dbv1.ConditionConfigApplied); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+func TestReloadableSettingsThereAndBackWithoutARestart(t *testing.T) {
+	f := newFixture(t)
+	a, b := baseConfig("work_mem = 4MB"), baseConfig("work_mem = 5MB", "log_min_duration_statement = 1000")
+	f.provision(a)
+	pid := f.postmaster()
+	for _, step := range []struct {
+		files map[string]string
+		want  string
+	}{{b, "5MB"}, {a, "4MB"}, {b, "5MB"}} {
+		status := f.await("the configuration", hasApplied(f.ask(step.files)))
+		if got := f.setting("work_mem"); got != step.want {
+			t.Errorf("work_mem is %s, want %s", got, step.want)
+		}
+		if status.EngineStarts != 1 || len(status.PendingRestart) > 0 || f.postmaster() != pid {
+			t.Errorf("a reload restarted the server, or left something: %+v", status)
+		}
+	}
+}
+
+func TestNewConfigurationWaitsForTheKubelet(t *testing.T) {
+	f := newFixture(t)
+	f.provision(baseConfig())
+	b := baseConfig("work_mem = 7MB")
+	old := f.instance().Status.AppliedConfigHash
+	hash := hashOf(b)
+	generation := f.change(func(spec *dbv1.DatabaseInstanceSpec) { spec.ConfigHash = hash })
+	status := f.await("word that the files are missing", func(s *dbv1.DatabaseInstanceStatus) bool {
+		return configReason(s) == dbv1.ReasonConfigPending && s.ObservedGeneration == generation
+	})
+	if status.AppliedConfigHash != old || !status.Ready {
+		t.Errorf("while it waits, the instance must go on as before: %+v", status)
+	}
+	f.mount(b)
+	f.await("the configuration", hasApplied(hash))
+}
+
+func TestSettingThatNeedsARestartWaitsForTheOperation(t *testing.T) {
+	f := newFixture(t)
+	a, b := baseConfig(), with(baseConfig(), "postgresql.conf", strings.Replace(baseConfig("work_mem = 6MB")["postgresql.conf"], "max_connections = 20", "max_connections = 25", 1))
+	f.provision(a)
+	hash := f.ask(b)
+	status := f.await("a pending restart", func(s *dbv1.DatabaseInstanceStatus) bool {
+		return hasApplied(hash)(s) && slices.Contains(s.PendingRestart, "max_connections")
+	})
+	if f.setting("work_mem") != "6MB" || f.setting("max_connections") != "20" || status.EngineStarts != 1 {
+		t.Errorf("want the reloadable setting alone, without a restart: %+v", status)
+	}
+
+	// Taken back before the restart, nothing is pending any more.
+	back := f.ask(a)
+	f.await("nothing pending", func(s *dbv1.DatabaseInstanceStatus) bool { return hasApplied(back)(s) && len(s.PendingRestart) == 0 })
+
+	f.await("it again", hasApplied(f.ask(b)))
+	f.restart("restart-1", dbv1.OperationSucceeded)
+	status = f.await("readiness", func(s *dbv1.DatabaseInstanceStatus) bool { return s.Ready && len(s.PendingRestart) == 0 })
+	if f.setting("max_connections") != "25" || status.EngineStarts != 2 {
+		t.Errorf("want the new setting after one restart, got %d starts", status.EngineStarts)
+	}
+
+	// The same id is not carried out again, not even by the next agent.
+	f.terminate()
+	f.start()
+	f.await("readiness again", settled)
+	if status := f.instance().Status; status.EngineStarts != 3 {
+		t.Errorf("%d starts, want 3: one for each container and one restart", status.EngineStarts)
+	}
+	f.restart("restart-2", dbv1.OperationSucceeded)
+}
+
+// restart asks for a restart, and waits for its end.
+func (f *fixture) restart(id, phase string) dbv1.DatabaseInstanceStatus {
+	f.t.Helper()
+	f.change(func(spec *dbv1.DatabaseInstanceSpec) {
+		spec.Operation = &dbv1.InstanceOperation{ID: id, Kind: dbv1.OperationRestart}
+	})
+	return f.await("operation "+id, func(s *dbv1.DatabaseInstanceStatus) bool {
+		return s.Operation != nil && s.Operation.ID == id && s.Operation.Phase == phase
+	})
+}
+
+func TestRefusedConfigurationChangesNothing(t *testing.T) {
+	f := newFixture(t)
+	good := baseConfig("work_mem = 4MB")
+	f.provision(good)
+	applied := f.instance().Status.AppliedConfigHash
+	for name, test := range map[string]struct {
+		files map[string]string
+		words []string
+	}{
+		"unknown name":  {baseConfig("work_mem = 5MB", "no_such_setting = 1"), []string{"no_such_setting", "unrecognized configuration parameter"}},
+		"bad value":     {baseConfig("work_mem = 99999999999"), []string{"work_mem", "invalid value"}},
+		"out of range":  {baseConfig("max_wal_senders = -5"), []string{"max_wal_senders", "outside the valid range"}},
+		"syntax":        {baseConfig("work_mem = = 4"), []string{"syntax error"}},
+		"broken access": {with(good, "pg_hba.conf", good["pg_hba.conf"]+"host all all nowhere-sensible trustno\n"), []string{"pg_hba.conf", "trustno"}},
+	} {
+		f.ask(test.files)
+		status := f.await("a refusal: "+name, func(s *dbv1.DatabaseInstanceStatus) bool {
+			c := meta.FindStatusCondition(s.Conditions, dbv1.ConditionConfigApplied)
+			if c == nil || c.Status != metav1.ConditionFalse || c.Reason != dbv1.ReasonConfigRefused {
+				return false
+			}
+			for _, word := range test.words {
+				if !strings.Contains(c.Message, word) {
+					return false
+				}
+			}
+			return true
+		})
+		if status.AppliedConfigHash != applied || !status.Ready || status.EngineStarts != 1 {
+			t.Errorf("%s: the instance did not go on as before: %+v", name, status)
+		}
+		if got := f.setting("work_mem"); got != "4MB" {
+			t.Errorf("%s: work_mem is %s", name, got)
+		}
+	}
+
+	// A container that starts while the mounted files are refused starts with the last good ones.
+	f.terminate()
+	f.start()
+	status := f.await("readiness", settled)
+	if status.AppliedConfigHash != applied {
+		t.Errorf("it runs with %s, want the last good %s", status.AppliedConfigHash, applied)
+	}
+	f.await("the good configuration", func(s *dbv1.DatabaseInstanceStatus) bool { return configReason(s) == dbv1.ReasonConfigRefused })
+	f.await("the good configuration again", hasApplied(f.ask(baseConfig("work_mem = 8MB"))))
+}
+
+func TestConfigurationThatDoesNotStartIsTakenBack(t *testing.T) {
+	f := newFixture(t)
+	f.provision(baseConfig())
+	good := f.instance().Status.AppliedConfigHash
+	// Accepted by `postgres -C`; only a start finds that there is no such library.
+	f.await("a pending restart", hasApplied(f.ask(baseConfig("shared_preload_libraries = 'no_such_library'"))))
+	status := f.restart("restart-1", dbv1.OperationFailed)
+	if !strings.Contains(status.Operation.Message, "no_such_library") {
+		t.Errorf("the operation does not say why: %q", status.Operation.Message)
+	}
+	status = f.await("readiness", settled)
+	if status.AppliedConfigHash != good || configReason(&status) != dbv1.ReasonConfigRefused {
+		t.Errorf("want the last good configuration and a refusal, got %+v", status)
+	}
+
+	// What keeps the memory from being had is the same story.
+	f.await("a pending restart", hasApplied(f.ask(with(baseConfig(), "postgresql.conf",
+		strings.Replace(baseConfig()["postgresql.conf"], "shared_buffers = 16MB", "shared_buffers = 8000GB", 1)))))
+	status = f.restart("restart-2", dbv1.OperationFailed)
+	if !strings.Contains(status.Operation.Message, "shared memory") {
+		t.Errorf("the operation does not say why: %q", status.Operation.Message)
+	}
+	f.await("readiness", settled)
+}
