@@ -194,3 +194,6 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+// Shared says whether tests use a cluster that they did not start.
+func Shared() bool { return os.Getenv(EnvKubeconfig) != "" }

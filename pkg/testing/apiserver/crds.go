@@ -108,3 +108,17 @@ func awaitServed(ctx context.Context, client dynamic.Interface, crd *unstructure
 	}
 	return nil
 }
+
+// Eventually tries until there is no error, for at most half a minute, and returns the last one. It is for what an
+// API server does a moment after it was told, such as putting a CRD into force.
+func Eventually(ctx context.Context, try func() error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		last = try()
+		return last == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
+}
