@@ -88,6 +88,25 @@ func TestTheAPIServerAcceptsAGoodDatabaseOfEveryEngine(t *testing.T) {
 	}
 }
 
+func TestEveryExampleAppliesUnchanged(t *testing.T) {
+	client, raw := connect(t)
+	for file, data := range exampleFiles(t) {
+		_, err := raw.Create(t.Context(), object(t, string(data)), metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		db, err := client.Get(t.Context(), examples[file], metav1.GetOptions{})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if errs := ValidateDatabase(db, Context{}); len(errs) > 0 {
+			t.Errorf("%s, with the defaults of the API server: %v", file, errs)
+		}
+	}
+}
+
 func TestADatabaseOfFewWordsGetsItsDefaults(t *testing.T) {
 	client, raw := connect(t)
 	few := object(t, `{metadata: {name: few}, spec: {engine: PostgreSQL, version: "15", storage: {size: 10Gi}, highAvailability: {}, backup: {history: {}}}}`)
