@@ -6,8 +6,8 @@ import (
 
 // AuthSpec describes the application account.
 type AuthSpec struct {
-	// Name of the application account. Default: app; at most 61 characters (a
-	// rotation adds two): a letter or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
+	// Name of the application account. Default: app; at most 61 characters (a rotation adds two): a letter
+	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
 	// +optional
 	// +kubebuilder:validation:MaxLength=61
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
@@ -51,7 +51,8 @@ type ConsulSpec struct {
 	Scheme string `json:"scheme,omitempty"`
 
 	// Key of the credential document; it must be below a prefix that the operator allows to this
-	// namespace. Default: database/credentials/<namespace>/<name>; at most 512 characters, without a leading or trailing slash.
+	// namespace. Default: database/credentials/<namespace>/<name>; at most 512 characters, without a
+	// leading or trailing slash.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Path string `json:"path,omitempty"`

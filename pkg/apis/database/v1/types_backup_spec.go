@@ -15,7 +15,8 @@ const (
 	BackupSnapshot BackupMethod = "Snapshot"
 	// BackupDump is a logical dump with the engine's own tool.
 	BackupDump BackupMethod = "Dump"
-	// BackupWAL is a base backup with a continuous archive of the engine's log: any point in time can be restored.
+	// BackupWAL is a base backup with a continuous archive of the engine's log: any point in time can be
+	// restored.
 	BackupWAL BackupMethod = "WAL"
 	// BackupIncremental is WAL with base backups that hold only what changed.
 	BackupIncremental BackupMethod = "Incremental"
@@ -41,8 +42,11 @@ type BackupSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	TimeZone string `json:"timeZone,omitempty"`
 
-	// How backups are taken: Snapshot, Dump, WAL or Incremental. Default: Dump (Elasticsearch:
-	// Snapshot). A method that the engine cannot do is refused with the nearest one that it can.
+	// How backups are taken. Snapshot: a CSI VolumeSnapshot of a consistent instance (Elasticsearch:
+	// its own snapshots, in the destination). Dump: a logical dump with the engine's own tool. WAL: a
+	// base backup and a continuous archive of the engine's log, for any point in time. Incremental: the
+	// same with base backups of what changed (PostgreSQL 17 and later). Elasticsearch has Snapshot and
+	// Incremental only. Default: Dump (Elasticsearch: Snapshot).
 	// +optional
 	Method BackupMethod `json:"method,omitempty"`
 
@@ -87,11 +91,12 @@ type BackupSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.s3) != has(self.persistentVolumeClaim)",message="a destination must be exactly one of s3 and persistentVolumeClaim, because a backup is in one place; keep one of the two"
 type BackupDestination struct {
-	// A bucket of S3 or of a service that speaks its protocol.
+	// A bucket of S3 or of a service that speaks its protocol. Required, unless persistentVolumeClaim is
+	// set.
 	// +optional
 	S3 *S3Destination `json:"s3,omitempty"`
 
-	// A volume in the namespace of the Database.
+	// A volume in the namespace of the Database. Required, unless s3 is set.
 	// +optional
 	PersistentVolumeClaim *ClaimDestination `json:"persistentVolumeClaim,omitempty"`
 }
@@ -131,8 +136,8 @@ type S3Destination struct {
 	ForcePathStyle bool `json:"forcePathStyle,omitempty"`
 
 	// Name of a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and, if needed,
-	// AWS_SESSION_TOKEN), in the same namespace. Default: the identity of the pod, where the platform gives it one. At most 253
-	// characters.
+	// AWS_SESSION_TOKEN), in the same namespace. Default: the identity of the pod, where the platform
+	// gives it one. At most 253 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	CredentialsSecret string `json:"credentialsSecret,omitempty"`
@@ -199,7 +204,8 @@ type BackupHistory struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.backupName) && size(self.backupName) > 0) != has(self.source)",message="spec.restore must have exactly one of backupName and source, because a Database is filled from one place; name a DatabaseBackup of this namespace, or a store and a database in it"
 // +kubebuilder:validation:XValidation:rule="[has(self.pointInTime), has(self.lsn), has(self.transactionID), has(self.restorePoint)].filter(x, x).size() <= 1",message="spec.restore must have at most one of pointInTime, lsn, transactionID and restorePoint, because replay stops at one point; keep one, or none for the end of the archive"
 type RestoreSpec struct {
-	// Name of a DatabaseBackup in the same namespace. At most 253 characters. Exactly one of backupName and source is set.
+	// Name of a DatabaseBackup in the same namespace. At most 253 characters. Exactly one of backupName
+	// and source is set.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	BackupName string `json:"backupName,omitempty"`

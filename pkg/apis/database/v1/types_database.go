@@ -141,9 +141,9 @@ type DatabaseSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._:/@-]*$')",message=`spec.image must be the reference of an image, without spaces; write it as "registry.example.com/postgres:15.4", or leave it out for the stock image`
 	Image string `json:"image,omitempty"`
 
-	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget,
-	// durability): dev, standard or prod. Default: standard. prod also warns, in a condition, of what production
-	// should not lack: a backup, replicas, resource limits.
+	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget, durability): dev,
+	// standard or prod. Default: standard. prod also warns, in a condition, of what production should not
+	// lack: a backup, replicas, resource limits.
 	// +optional
 	// +kubebuilder:default=standard
 	Profile Profile `json:"profile,omitempty"`
@@ -158,9 +158,9 @@ type DatabaseSpec struct {
 	// +optional
 	Storage *StorageSpec `json:"storage,omitempty"`
 
-	// Requests and limits of the database container. Default: by profile (dev 100m CPU and
-	// 256Mi, standard 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine settings are derived
-	// from the memory limit.
+	// Requests and limits of the database container. Default: by profile (dev 100m CPU and 256Mi, standard
+	// 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine
+	// settings are derived from the memory limit.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
@@ -169,12 +169,14 @@ type DatabaseSpec struct {
 	// +optional
 	Networking *NetworkingSpec `json:"networking,omitempty"`
 
-	// Scheduled backups: when, how, where to, and for how long they are kept. Default: none.
+	// Backups: when they are taken, how, where they are stored, for how long they are kept, and how it
+	// is proved that they can be restored. Every backup is a DatabaseBackup; one on demand is made by
+	// creating such an object. Default: none.
 	// +optional
 	Backup *BackupSpec `json:"backup,omitempty"`
 
 	// The application account and its database, their publication in Consul and their
-	// rotation. Default: an account and a database with names derived from the engine ("app").
+	// rotation. Default: an account called app, which owns a database of the same name.
 	// +optional
 	Auth *AuthSpec `json:"auth,omitempty"`
 
@@ -192,14 +194,15 @@ type DatabaseSpec struct {
 	// +kubebuilder:default={deletionPolicy: Retain}
 	Lifecycle LifecycleSpec `json:"lifecycle,omitempty"`
 
-	// Durations and limits of failover, and the number of synchronous replicas. Default: asynchronous replication, failover within about 20 seconds.
+	// Durations and limits of failover, and the number of synchronous replicas. Default: asynchronous
+	// replication, failover within about 20 seconds.
 	// +optional
 	HighAvailability *HighAvailabilitySpec `json:"highAvailability,omitempty"`
 
-	// Engine settings by their own names, as max_connections: "200". A change is reloaded where
-	// the engine can, else instances restart one by one. Names that the operator owns are refused
-	// by name. At most 256 entries; a name has at most 128 characters, a value 1,024. Default: none; the operator
-	// derives memory settings from resources.
+	// Engine settings by their own names, as max_connections: "200". A change is reloaded where the engine
+	// can, else instances restart one by one. Names that the operator owns are refused by name. At most
+	// 256 entries; a name has at most 128 characters, a value 1,024. Default: none; the operator derives
+	// memory settings from resources.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=256
 	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 128 && k.matches('^[A-Za-z_][A-Za-z0-9_.$-]*$'))",message="spec.engineConfig must have names of settings as the engine spells them (letters, digits, _, ., $ and -, at most 128), because nothing else could be written to its file; write them as max_connections"
@@ -248,14 +251,17 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Sharded' || (has(self.shards) && self.shards >= 1)",message="spec.topology.shards must be 1 or more in mode Sharded, because data lives in shards alone; set it to the number of replica sets"
 // +kubebuilder:validation:XValidation:rule="self.mode == oldSelf.mode || (oldSelf.mode == 'Standalone' && self.mode == 'Replicated')",message="spec.topology.mode can change in place only from Standalone to Replicated, because other changes lay data out anew; back up, and restore into a new Database"
 type TopologySpec struct {
-	// What the instances are to each other: Standalone, Replicated, Cluster or Sharded; which ones
-	// an engine can do is in the README. Default: Standalone.
+	// What the instances are to each other. Standalone: one instance (every engine but
+	// Elasticsearch). Replicated: a primary and its replicas, with failover (PostgreSQL, MongoDB,
+	// Redis). Cluster: the engine's own cluster (Redis, Elasticsearch). Sharded: config servers, shards
+	// and routers (MongoDB). Standalone can become Replicated; any other change needs a new Database.
+	// Default: Standalone.
 	// +optional
 	// +kubebuilder:default=Standalone
 	Mode TopologyMode `json:"mode,omitempty"`
 
-	// Instances per replica set, the primary included. Standalone: exactly 1; Elasticsearch: the
-	// number of nodes, 3 or more. Default: 1; 1 to 50.
+	// Instances per replica set, the primary included. Standalone: exactly 1; MongoDB in mode
+	// Replicated: 3, 5, 7 or more; Elasticsearch: the number of nodes, 3 or more. Default: 1; 1 to 50.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
@@ -270,7 +276,8 @@ type TopologySpec struct {
 	Shards int32 `json:"shards,omitempty"`
 
 	// Spread instances over nodes, and over zones where nodes are labelled with one: true
-	// requires it, false does not try. Default: preferred, and required with profile prod.
+	// requires different nodes, false does not try. Default: by profile (dev does not try, standard
+	// prefers, prod requires).
 	// +optional
 	AntiAffinity *bool `json:"antiAffinity,omitempty"`
 }

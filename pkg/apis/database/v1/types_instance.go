@@ -265,7 +265,7 @@ type DatabaseInstanceStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	DataID string `json:"dataID,omitempty"`
 
-	// PostgreSQL's timeline.
+	// The timeline that PostgreSQL is on; it changes with every promotion.
 	// +optional
 	Timeline int64 `json:"timeline,omitempty"`
 
@@ -320,7 +320,7 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Archive *InstanceArchiveStatus `json:"archive,omitempty"`
 
-	// The volume.
+	// How full the volume is.
 	// +optional
 	Storage *InstanceStorageStatus `json:"storage,omitempty"`
 
@@ -391,7 +391,7 @@ type InstanceArchiveStatus struct {
 
 // InstanceStorageStatus says how full the volume is, in steps of one percent.
 type InstanceStorageStatus struct {
-	// Used bytes.
+	// Bytes that are used on the volume.
 	// +optional
 	UsedBytes int64 `json:"usedBytes,omitempty"`
 

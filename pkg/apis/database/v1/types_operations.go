@@ -81,7 +81,8 @@ type MetricsSpec struct {
 	ServiceMonitor bool `json:"serviceMonitor,omitempty"`
 
 	// Port of the metrics endpoint. Default: that of the community exporter (PostgreSQL 9187,
-	// MongoDB 9216, Redis 9121, Elasticsearch 9114, SQLite 8080); 1024 to 65535.
+	// MongoDB 9216, Redis 9121, Elasticsearch 9114, SQLite: the clients'); 1024 to 65535, and not one
+	// of the agent's (8008, 8009).
 	// +optional
 	// +kubebuilder:validation:Minimum=1024
 	// +kubebuilder:validation:Maximum=65535
@@ -175,7 +176,8 @@ type HighAvailabilitySpec struct {
 	// +kubebuilder:validation:Maximum=8
 	SynchronousReplicas int32 `json:"synchronousReplicas,omitempty"`
 
-	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; greater than zero.
+	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; greater than
+	// zero.
 	// +optional
 	// +kubebuilder:default="16Mi"
 	MaxLag *resource.Quantity `json:"maxLag,omitempty"`

@@ -68,8 +68,8 @@ type NetworkingSpec struct {
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
 	ServiceType corev1.ServiceType `json:"serviceType,omitempty"`
 
-	// Port that clients connect to. Default: the engine's own (PostgreSQL 5432, MongoDB 27017,
-	// Redis 6379, Elasticsearch 9200, SQLite 8080); 1024 to 65535, and not one of the agent's (8008, 8009).
+	// Port that clients connect to. Default: the engine's own (PostgreSQL 5432, MongoDB 27017, Redis 6379,
+	// Elasticsearch 9200, SQLite 8080); 1024 to 65535, and not one of the agent's (8008, 8009).
 	// +optional
 	// +kubebuilder:validation:Minimum=1024
 	// +kubebuilder:validation:Maximum=65535
@@ -106,8 +106,9 @@ type TLSSpec struct {
 	// +optional
 	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
 
-	// Name of a Secret of type kubernetes.io/tls that the user provides, in the same namespace.
-	// Renewals are picked up without a restart. Default: none; at most 253 characters. Not together with certManager: true.
+	// Name of a Secret of type kubernetes.io/tls that the user provides, in the same namespace. Renewals
+	// are picked up without a restart. Default: none; at most 253 characters. Not together with
+	// certManager: true.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
@@ -199,13 +200,14 @@ type SchedulingSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.labels) || self.labels.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('db.platform.io/') && !k.startsWith('statefulset.kubernetes.io/') && !k.startsWith('apps.kubernetes.io/'))",message="spec.podMetadata.labels must not begin with app.kubernetes.io/, db.platform.io/, apps.kubernetes.io/ or statefulset.kubernetes.io/, because pods are found by those; choose another prefix"
 // +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('db.platform.io/'))",message="spec.podMetadata.annotations must not begin with db.platform.io/, because the operator reads those as its own; choose another prefix"
 type PodMetadata struct {
-	// Labels added to every pod. Those of the operator (app.kubernetes.io/*, db.platform.io/*) are refused. Default: none; at most 64.
+	// Labels added to every pod. Those of the operator (app.kubernetes.io/*, db.platform.io/*) are
+	// refused. Default: none; at most 64.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
-	// Annotations added to every pod. Those of the operator (db.platform.io/*) are refused. Default: none; at most 64, of 4,096
-	// characters each.
+	// Annotations added to every pod. Those of the operator (db.platform.io/*) are refused. Default: none;
+	// at most 64, of 4,096 characters each.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]AnnotationValue `json:"annotations,omitempty"`

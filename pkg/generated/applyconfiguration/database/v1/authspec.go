@@ -10,8 +10,8 @@ package v1
 //
 // AuthSpec describes the application account.
 type AuthSpecApplyConfiguration struct {
-	// Name of the application account. Default: app; at most 61 characters (a
-	// rotation adds two): a letter or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
+	// Name of the application account. Default: app; at most 61 characters (a rotation adds two): a letter
+	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
 	Username *string `json:"username,omitempty"`
 	// Name of the database that the account owns. Default: the account's name; at most 63
 	// characters: a letter or _, then letters, digits, _ or -. Redis and Elasticsearch ignore it.

@@ -10,9 +10,10 @@ package v1
 //
 // BackupDestination is where backups are stored: exactly one of its fields is set.
 type BackupDestinationApplyConfiguration struct {
-	// A bucket of S3 or of a service that speaks its protocol.
+	// A bucket of S3 or of a service that speaks its protocol. Required, unless persistentVolumeClaim is
+	// set.
 	S3 *S3DestinationApplyConfiguration `json:"s3,omitempty"`
-	// A volume in the namespace of the Database.
+	// A volume in the namespace of the Database. Required, unless s3 is set.
 	PersistentVolumeClaim *ClaimDestinationApplyConfiguration `json:"persistentVolumeClaim,omitempty"`
 }
 

@@ -22,8 +22,11 @@ type BackupSpecApplyConfiguration struct {
 	// Time zone of the schedule, an IANA name as "Europe/Berlin". Default: UTC; at most 64
 	// characters.
 	TimeZone *string `json:"timeZone,omitempty"`
-	// How backups are taken: Snapshot, Dump, WAL or Incremental. Default: Dump (Elasticsearch:
-	// Snapshot). A method that the engine cannot do is refused with the nearest one that it can.
+	// How backups are taken. Snapshot: a CSI VolumeSnapshot of a consistent instance (Elasticsearch:
+	// its own snapshots, in the destination). Dump: a logical dump with the engine's own tool. WAL: a
+	// base backup and a continuous archive of the engine's log, for any point in time. Incremental: the
+	// same with base backups of what changed (PostgreSQL 17 and later). Elasticsearch has Snapshot and
+	// Incremental only. Default: Dump (Elasticsearch: Snapshot).
 	Method *databasev1.BackupMethod `json:"method,omitempty"`
 	// How many successful backups are kept. The newest success is never deleted. Default: 7; 1 to
 	// 1000.

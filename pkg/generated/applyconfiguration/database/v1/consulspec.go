@@ -18,7 +18,8 @@ type ConsulSpecApplyConfiguration struct {
 	// Scheme of the address: http or https. Default: the one in the address, else http.
 	Scheme *string `json:"scheme,omitempty"`
 	// Key of the credential document; it must be below a prefix that the operator allows to this
-	// namespace. Default: database/credentials/<namespace>/<name>; at most 512 characters, without a leading or trailing slash.
+	// namespace. Default: database/credentials/<namespace>/<name>; at most 512 characters, without a
+	// leading or trailing slash.
 	Path *string `json:"path,omitempty"`
 	// Consul datacenter. Default: the agent's own; at most 128 characters.
 	Datacenter *string `json:"datacenter,omitempty"`

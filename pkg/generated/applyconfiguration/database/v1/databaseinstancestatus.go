@@ -31,7 +31,7 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	Epoch *int64 `json:"epoch,omitempty"`
 	// Random id of the data directory, made with it.
 	DataID *string `json:"dataID,omitempty"`
-	// PostgreSQL's timeline.
+	// The timeline that PostgreSQL is on; it changes with every promotion.
 	Timeline *int64 `json:"timeline,omitempty"`
 	// Position in the engine's log.
 	Position *string `json:"position,omitempty"`
@@ -53,7 +53,7 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	Accounts []InstanceAccountStatusApplyConfiguration `json:"accounts,omitempty"`
 	// The archive of the engine's log.
 	Archive *InstanceArchiveStatusApplyConfiguration `json:"archive,omitempty"`
-	// The volume.
+	// How full the volume is.
 	Storage *InstanceStorageStatusApplyConfiguration `json:"storage,omitempty"`
 	// The operation that was last asked for.
 	Operation *InstanceOperationStatusApplyConfiguration `json:"operation,omitempty"`

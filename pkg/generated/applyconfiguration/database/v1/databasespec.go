@@ -26,26 +26,28 @@ type DatabaseSpecApplyConfiguration struct {
 	// the image that engine and version give. It must hold the engine of spec.version. Default:
 	// the stock image. At most 512 characters.
 	Image *string `json:"image,omitempty"`
-	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget,
-	// durability): dev, standard or prod. Default: standard. prod also warns, in a condition, of what production
-	// should not lack: a backup, replicas, resource limits.
+	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget, durability): dev,
+	// standard or prod. Default: standard. prod also warns, in a condition, of what production should not
+	// lack: a backup, replicas, resource limits.
 	Profile *databasev1.Profile `json:"profile,omitempty"`
 	// How many instances there are and what they are to each other. Default: one
 	// standalone instance.
 	Topology *TopologySpecApplyConfiguration `json:"topology,omitempty"`
 	// Volumes of the instances. Required, except for a Redis that keeps nothing on disk.
 	Storage *StorageSpecApplyConfiguration `json:"storage,omitempty"`
-	// Requests and limits of the database container. Default: by profile (dev 100m CPU and
-	// 256Mi, standard 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine settings are derived
-	// from the memory limit.
+	// Requests and limits of the database container. Default: by profile (dev 100m CPU and 256Mi, standard
+	// 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine
+	// settings are derived from the memory limit.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// How clients reach the database: Service type, port, TLS. Default: a ClusterIP Service
 	// on the engine's port, without TLS.
 	Networking *NetworkingSpecApplyConfiguration `json:"networking,omitempty"`
-	// Scheduled backups: when, how, where to, and for how long they are kept. Default: none.
+	// Backups: when they are taken, how, where they are stored, for how long they are kept, and how it
+	// is proved that they can be restored. Every backup is a DatabaseBackup; one on demand is made by
+	// creating such an object. Default: none.
 	Backup *BackupSpecApplyConfiguration `json:"backup,omitempty"`
 	// The application account and its database, their publication in Consul and their
-	// rotation. Default: an account and a database with names derived from the engine ("app").
+	// rotation. Default: an account called app, which owns a database of the same name.
 	Auth *AuthSpecApplyConfiguration `json:"auth,omitempty"`
 	// When disruptive steps may happen. Default: at any time.
 	Maintenance *MaintenanceSpecApplyConfiguration `json:"maintenance,omitempty"`
@@ -54,12 +56,13 @@ type DatabaseSpecApplyConfiguration struct {
 	// Pause, hibernation, and what happens to the data when the Database is deleted.
 	// Default: running, and Retain.
 	Lifecycle *LifecycleSpecApplyConfiguration `json:"lifecycle,omitempty"`
-	// Durations and limits of failover, and the number of synchronous replicas. Default: asynchronous replication, failover within about 20 seconds.
+	// Durations and limits of failover, and the number of synchronous replicas. Default: asynchronous
+	// replication, failover within about 20 seconds.
 	HighAvailability *HighAvailabilitySpecApplyConfiguration `json:"highAvailability,omitempty"`
-	// Engine settings by their own names, as max_connections: "200". A change is reloaded where
-	// the engine can, else instances restart one by one. Names that the operator owns are refused
-	// by name. At most 256 entries; a name has at most 128 characters, a value 1,024. Default: none; the operator
-	// derives memory settings from resources.
+	// Engine settings by their own names, as max_connections: "200". A change is reloaded where the engine
+	// can, else instances restart one by one. Names that the operator owns are refused by name. At most
+	// 256 entries; a name has at most 128 characters, a value 1,024. Default: none; the operator derives
+	// memory settings from resources.
 	EngineConfig map[string]databasev1.ConfigValue `json:"engineConfig,omitempty"`
 	// How this Database is first filled: from a backup, at a point in time. Ignored once it
 	// has data. Default: empty.

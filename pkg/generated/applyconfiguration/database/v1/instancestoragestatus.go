@@ -10,7 +10,7 @@ package v1
 //
 // InstanceStorageStatus says how full the volume is, in steps of one percent.
 type InstanceStorageStatusApplyConfiguration struct {
-	// Used bytes.
+	// Bytes that are used on the volume.
 	UsedBytes *int64 `json:"usedBytes,omitempty"`
 	// Size of the volume's file system, in bytes.
 	CapacityBytes *int64 `json:"capacityBytes,omitempty"`

@@ -16,7 +16,8 @@ type MetricsSpecApplyConfiguration struct {
 	// false.
 	ServiceMonitor *bool `json:"serviceMonitor,omitempty"`
 	// Port of the metrics endpoint. Default: that of the community exporter (PostgreSQL 9187,
-	// MongoDB 9216, Redis 9121, Elasticsearch 9114, SQLite 8080); 1024 to 65535.
+	// MongoDB 9216, Redis 9121, Elasticsearch 9114, SQLite: the clients'); 1024 to 65535, and not one
+	// of the agent's (8008, 8009).
 	Port *int32 `json:"port,omitempty"`
 }
 

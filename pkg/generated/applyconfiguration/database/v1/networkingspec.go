@@ -16,8 +16,8 @@ import (
 type NetworkingSpecApplyConfiguration struct {
 	// Type of the client Services: ClusterIP, NodePort or LoadBalancer. Default: ClusterIP.
 	ServiceType *corev1.ServiceType `json:"serviceType,omitempty"`
-	// Port that clients connect to. Default: the engine's own (PostgreSQL 5432, MongoDB 27017,
-	// Redis 6379, Elasticsearch 9200, SQLite 8080); 1024 to 65535, and not one of the agent's (8008, 8009).
+	// Port that clients connect to. Default: the engine's own (PostgreSQL 5432, MongoDB 27017, Redis 6379,
+	// Elasticsearch 9200, SQLite 8080); 1024 to 65535, and not one of the agent's (8008, 8009).
 	Port *int32 `json:"port,omitempty"`
 	// Encryption of client connections. Default: off.
 	TLS *TLSSpecApplyConfiguration `json:"tls,omitempty"`

@@ -14,10 +14,11 @@ import (
 //
 // PodMetadata is what users add to the metadata of every pod.
 type PodMetadataApplyConfiguration struct {
-	// Labels added to every pod. Those of the operator (app.kubernetes.io/*, db.platform.io/*) are refused. Default: none; at most 64.
+	// Labels added to every pod. Those of the operator (app.kubernetes.io/*, db.platform.io/*) are
+	// refused. Default: none; at most 64.
 	Labels map[string]databasev1.LabelValue `json:"labels,omitempty"`
-	// Annotations added to every pod. Those of the operator (db.platform.io/*) are refused. Default: none; at most 64, of 4,096
-	// characters each.
+	// Annotations added to every pod. Those of the operator (db.platform.io/*) are refused. Default: none;
+	// at most 64, of 4,096 characters each.
 	Annotations map[string]databasev1.AnnotationValue `json:"annotations,omitempty"`
 }
 

@@ -15,7 +15,8 @@ import (
 // RestoreSpec says how a Database is first filled: from exactly one of backupName and source,
 // up to at most one of the targets.
 type RestoreSpecApplyConfiguration struct {
-	// Name of a DatabaseBackup in the same namespace. At most 253 characters. Exactly one of backupName and source is set.
+	// Name of a DatabaseBackup in the same namespace. At most 253 characters. Exactly one of backupName
+	// and source is set.
 	BackupName *string `json:"backupName,omitempty"`
 	// The store and the database to restore from, for another namespace or cluster, or for a
 	// point in time. Exactly one of backupName and source is set.

@@ -24,8 +24,8 @@ type S3DestinationApplyConfiguration struct {
 	// than AWS need it. Default: false.
 	ForcePathStyle *bool `json:"forcePathStyle,omitempty"`
 	// Name of a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and, if needed,
-	// AWS_SESSION_TOKEN), in the same namespace. Default: the identity of the pod, where the platform gives it one. At most 253
-	// characters.
+	// AWS_SESSION_TOKEN), in the same namespace. Default: the identity of the pod, where the platform
+	// gives it one. At most 253 characters.
 	CredentialsSecret *string `json:"credentialsSecret,omitempty"`
 	// A Secret's key with the PEM certificates of the authority that signed the service's
 	// certificate. Default: the system's authorities.

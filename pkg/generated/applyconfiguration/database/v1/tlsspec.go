@@ -18,8 +18,9 @@ type TLSSpecApplyConfiguration struct {
 	// The cert-manager issuer to use. Default: one that the operator makes. Only with
 	// certManager: true.
 	IssuerRef *IssuerReferenceApplyConfiguration `json:"issuerRef,omitempty"`
-	// Name of a Secret of type kubernetes.io/tls that the user provides, in the same namespace.
-	// Renewals are picked up without a restart. Default: none; at most 253 characters. Not together with certManager: true.
+	// Name of a Secret of type kubernetes.io/tls that the user provides, in the same namespace. Renewals
+	// are picked up without a restart. Default: none; at most 253 characters. Not together with
+	// certManager: true.
 	SecretName *string `json:"secretName,omitempty"`
 }
 

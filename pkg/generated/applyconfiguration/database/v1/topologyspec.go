@@ -14,17 +14,21 @@ import (
 //
 // TopologySpec says how many instances there are and what they are to each other.
 type TopologySpecApplyConfiguration struct {
-	// What the instances are to each other: Standalone, Replicated, Cluster or Sharded; which ones
-	// an engine can do is in the README. Default: Standalone.
+	// What the instances are to each other. Standalone: one instance (every engine but
+	// Elasticsearch). Replicated: a primary and its replicas, with failover (PostgreSQL, MongoDB,
+	// Redis). Cluster: the engine's own cluster (Redis, Elasticsearch). Sharded: config servers, shards
+	// and routers (MongoDB). Standalone can become Replicated; any other change needs a new Database.
+	// Default: Standalone.
 	Mode *databasev1.TopologyMode `json:"mode,omitempty"`
-	// Instances per replica set, the primary included. Standalone: exactly 1; Elasticsearch: the
-	// number of nodes, 3 or more. Default: 1; 1 to 50.
+	// Instances per replica set, the primary included. Standalone: exactly 1; MongoDB in mode
+	// Replicated: 3, 5, 7 or more; Elasticsearch: the number of nodes, 3 or more. Default: 1; 1 to 50.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Number of replica sets, in mode Cluster of Redis (3 or more) and Sharded of MongoDB
 	// (1 or more); 0 in the others. Default: 0; at most 128.
 	Shards *int32 `json:"shards,omitempty"`
 	// Spread instances over nodes, and over zones where nodes are labelled with one: true
-	// requires it, false does not try. Default: preferred, and required with profile prod.
+	// requires different nodes, false does not try. Default: by profile (dev does not try, standard
+	// prefers, prod requires).
 	AntiAffinity *bool `json:"antiAffinity,omitempty"`
 }
 
