@@ -32,7 +32,7 @@ func TestTheEngineIsStartedAgainWhenItIsKilled(t *testing.T) {
 		return "", nil
 	})
 	s.ready("pg")
-	s.hasRow("pg", "kept")
+	s.hasRowAgain("pg", "kept")
 	same(s, "the pod", string(s.pod("pg").UID), before.podUID)
 }
 

@@ -4,11 +4,13 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,22 +35,16 @@ func run(m *testing.M) int {
 	code := 1
 	if err == nil {
 		code = m.Run()
+		err = waitForNamespaces(context.Background())
 	}
 	if cluster != nil && !keep {
-		err = joinErrors(err, cluster.Close(context.Background()))
+		err = errors.Join(err, cluster.Close(context.Background()))
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
 	return code
-}
-
-func joinErrors(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
 }
 
 // scope is a namespace for one test, and what is done in it. Its methods end the test when something goes wrong.
@@ -90,9 +86,23 @@ func (s *scope) close() {
 			return
 		}
 	}
-	if err := cluster.DeleteNamespace(ctx, s.namespace, 3*time.Minute); err != nil {
-		s.Errorf("a namespace does not go: %v", err)
+	if err := cluster.StartDeletingNamespace(ctx, s.namespace); err != nil {
+		s.Error(err)
 	}
+	deleted.Store(s.namespace, true)
+}
+
+// deleted are the namespaces of tests that are over. That they go takes a while, for which no test waits.
+var deleted sync.Map
+
+// waitForNamespaces waits until all of them have gone.
+func waitForNamespaces(ctx context.Context) error {
+	var errs []error
+	deleted.Range(func(name, _ any) bool {
+		errs = append(errs, cluster.DeleteNamespace(ctx, fmt.Sprint(name), 3*time.Minute))
+		return true
+	})
+	return errors.Join(errs...)
 }
 
 // ok ends the test if there is an error.

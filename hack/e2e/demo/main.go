@@ -181,10 +181,17 @@ func down(ctx context.Context) error {
 		return nil
 	}
 	if e.Marked() {
+		title("Taking the local cluster down")
 		return e.Down(ctx)
 	}
+	title("Deleting namespace " + namespace)
 	if err := e.DeleteNamespace(ctx, namespace, 5*time.Minute); err != nil {
 		return err
 	}
-	return e.UninstallOperator(ctx)
+	title("Removing the operator")
+	if err := e.UninstallOperator(ctx); err != nil {
+		return err
+	}
+	fmt.Println("the cluster was there before the demo, and stays")
+	return nil
 }

@@ -147,6 +147,7 @@ func (e *Env) connect() error {
 		return fmt.Errorf("reading %s: %w", e.kubeconfig, err)
 	}
 	config.QPS = -1 // no limit
+	config.WarningHandlerWithContext = rest.NoWarnings{}
 	e.Config = config
 	if e.Kube, err = kubernetes.NewForConfig(config); err != nil {
 		return fmt.Errorf("connecting to the cluster: %w", err)

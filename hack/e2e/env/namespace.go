@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // restricted are the labels of a namespace that lets in only pods of the strictest standard.
@@ -38,6 +37,15 @@ func (e *Env) NewNamespace(ctx context.Context, prefix string) (string, error) {
 	return namespace.Name, nil
 }
 
+// StartDeletingNamespace asks for the deletion of the namespace and does not wait for it.
+func (e *Env) StartDeletingNamespace(ctx context.Context, name string) error {
+	err := e.Kube.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("deleting namespace %s: %w", name, err)
+	}
+	return nil
+}
+
 // DeleteNamespace deletes the namespace and waits until it has gone.
 func (e *Env) DeleteNamespace(ctx context.Context, name string, timeout time.Duration) error {
 	namespaces := e.Kube.CoreV1().Namespaces()
@@ -48,8 +56,8 @@ func (e *Env) DeleteNamespace(ctx context.Context, name string, timeout time.Dur
 	if err != nil {
 		return fmt.Errorf("reading namespace %s: %w", name, err)
 	}
-	if err := namespaces.Delete(ctx, name, metav1.DeleteOptions{Preconditions: uid(namespace.UID)}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("deleting namespace %s: %w", name, err)
+	if err := e.StartDeletingNamespace(ctx, name); err != nil {
+		return err
 	}
 	return Poll(ctx, timeout, "namespace "+name+" to go", func(ctx context.Context) (string, error) {
 		present, err := namespaces.Get(ctx, name, metav1.GetOptions{})
@@ -73,5 +81,3 @@ func remains(namespace *corev1.Namespace) string {
 	}
 	return strings.Join(texts, "; ")
 }
-
-func uid(uid types.UID) *metav1.Preconditions { return &metav1.Preconditions{UID: &uid} }
