@@ -11,8 +11,7 @@ generated=pkg/generated
 crds=manifests/crd
 
 verify() {
-  local copy
-  copy=$(mktemp -d)
+  copy=$(mktemp -d) # not local: the trap runs after this function
   trap 'rm -rf "$copy"' EXIT
   mkdir -p "$copy/manifests"
   cp go.mod go.sum "$copy"
