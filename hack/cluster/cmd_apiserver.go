@@ -1,3 +1,5 @@
+// The subcommand `apiserver`: the API server of integration tests, and when it has to end.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The subcommands that make things: programs, packages and images.
+
 package main
 
 import (
@@ -43,6 +45,7 @@ func newBuilder() (build.Builder, error) {
 
 // makeImages makes the images that every cluster has: that of the sandboxes and the known ones.
 func makeImages(ctx context.Context, c *cluster.Cluster, b build.Builder, pause string) error {
+	defer c.EndBuild()
 	k := image.Kitchen{Cache: b.Cache, Command: c.BuildCommand, Log: b.Log}
 	if _, err := k.Pause(pause); err != nil {
 		return err
@@ -79,6 +82,7 @@ func newImageBuildCommand() *cobra.Command {
 				return err
 			}
 			return withCluster(cluster.Programs{}, func(c *cluster.Cluster) error {
+				defer c.EndBuild()
 				file, err := image.Kitchen{Cache: b.Cache, Command: c.BuildCommand, Log: b.Log}.Archive(cmd.Context(), recipe)
 				if err != nil {
 					return err
@@ -157,7 +161,7 @@ func loadImage(ctx context.Context, c *cluster.Cluster, archive string, spec ima
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cache.Temp(), 0o755); err != nil {
+	if err := os.MkdirAll(cache.Temp(), 0o750); err != nil {
 		return fmt.Errorf("making the folder of unfinished work: %w", err)
 	}
 	packed := cache.Temp(image.FileName(spec.Names))

@@ -1,7 +1,10 @@
+// The subcommands that concern the cluster itself, from `up` to `down`.
+
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,7 +46,13 @@ func newDownCommand() *cobra.Command {
 		Short: "Take the cluster down and remove everything but the caches, also after up was killed",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withCluster(cluster.Programs{}, func(c *cluster.Cluster) error { return c.Down(cmd.Context()) })
+			cache, err := paths.Default()
+			if err != nil {
+				return err
+			}
+			return withCluster(cluster.Programs{}, func(c *cluster.Cluster) error {
+				return errors.Join(c.Down(cmd.Context()), build.Prune(cache))
+			})
 		},
 	}
 }
@@ -85,12 +94,12 @@ func newExecCommand() *cobra.Command {
 		Short:              "Run a command in the network namespace of a node, or of the control plane",
 		Args:               cobra.MinimumNArgs(2),
 		DisableFlagParsing: true,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(self *cobra.Command, args []string) error {
 			c, err := openCluster(cluster.Programs{}, os.Stderr)
 			if err != nil {
 				return err
 			}
-			cmd, err := c.Command(args[0], args[1:]...)
+			cmd, err := c.Command(self.Context(), args[0], args[1:]...)
 			if err != nil {
 				return err
 			}
@@ -105,7 +114,7 @@ func newLogsCommand() *cobra.Command {
 		Use:   "logs [PROGRAM]",
 		Short: "Print the log of a program of the cluster, or list the programs",
 		Args:  cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(self *cobra.Command, args []string) error {
 			cache, err := paths.Default()
 			if err != nil {
 				return err
@@ -114,7 +123,7 @@ func newLogsCommand() *cobra.Command {
 			if len(args) == 1 {
 				command = []string{"cat", cache.Cluster("logs", args[0]+".log")}
 			}
-			cmd := exec.Command(command[0], command[1:]...)
+			cmd := exec.CommandContext(self.Context(), command[0], command[1:]...)
 			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 			return cmd.Run()
 		},
@@ -125,7 +134,7 @@ func newLogsCommand() *cobra.Command {
 func newForwardCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: cluster.ForwardCommand + " ADDRESS", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return cluster.Forward(args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return cluster.Forward(cmd.Context(), args[0]) },
 	}
 }
 

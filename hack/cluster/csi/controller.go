@@ -1,3 +1,5 @@
+// The controller service: a volume is made and deleted on the node where it is to live.
+
 package csi
 
 import (
@@ -66,8 +68,8 @@ func (s *controllerServer) ValidateVolumeCapabilities(_ context.Context, r *csi.
 	if _, err := s.volumes.Capacity(r.GetVolumeId()); err != nil {
 		return nil, toStatus(err)
 	}
-	if err := checkCapabilities(r.GetVolumeCapabilities()); err != nil {
-		return &csi.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil
+	if refusal := checkCapabilities(r.GetVolumeCapabilities()); refusal != nil {
+		return &csi.ValidateVolumeCapabilitiesResponse{Message: refusal.Error()}, nil //nolint:nilerr // the refusal is the answer
 	}
 	confirmed := &csi.ValidateVolumeCapabilitiesResponse_Confirmed{VolumeCapabilities: r.GetVolumeCapabilities()}
 	return &csi.ValidateVolumeCapabilitiesResponse{Confirmed: confirmed}, nil

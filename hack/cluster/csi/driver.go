@@ -1,3 +1,5 @@
+// The process of a driver: its sockets, its identity, and how the kubelet learns of it.
+
 package csi
 
 import (
@@ -83,7 +85,8 @@ func serve(ctx context.Context, fail func(error), socket string, register func(*
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing an old socket: %w", err)
 	}
-	listener, err := net.Listen("unix", socket)
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "unix", socket)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}

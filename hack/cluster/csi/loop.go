@@ -1,3 +1,5 @@
+// Loop devices and mounts, by system calls: no output of programs has to be understood.
+
 package csi
 
 import (
@@ -37,7 +39,8 @@ func attachLoop(file string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		config := unix.LoopConfig{Fd: uint32(backing.Fd())} //nolint:gosec // a file descriptor
+		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 		copy(config.Info.File_name[:len(config.Info.File_name)-1], file)
 		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
 		if err == nil {
@@ -54,7 +57,7 @@ func attachLoop(file string) (*os.File, error) {
 // openLoop opens a loop device; where /dev does not follow the kernel, as in containers, its node is made.
 func openLoop(number int) (*os.File, error) {
 	path := "/dev/loop" + strconv.Itoa(number)
-	err := unix.Mknod(path, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number))))
+	err := unix.Mknod(path, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number)))) //nolint:gosec // the kernel's own number
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("making %s: %w", path, err)
 	}

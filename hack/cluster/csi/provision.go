@@ -1,3 +1,5 @@
+// From a claim to a volume: what the CSI sidecar external-provisioner does elsewhere.
+
 package csi
 
 import (

@@ -1,3 +1,5 @@
+// The backing files, without anything of CSI or mounting: the part that can be tested anywhere.
+
 package csi
 
 import (

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -106,7 +107,7 @@ func (r *runner) kubeconfig() string { return r.path("kubeconfig") }
 func (r *runner) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyLimit, errors.New("gave up after "+readyLimit.String()))
 	defer cancel()
-	ports, err := freePorts(3)
+	ports, err := freePorts(ctx, 3)
 	if err != nil {
 		return err
 	}
@@ -129,13 +130,13 @@ func (r *runner) start(ctx context.Context) error {
 		}
 	}
 	r.server = "https://127.0.0.1:" + strconv.Itoa(api.Port)
-	if err := r.launch("etcd", etcd.Args()); err != nil {
+	if err := r.launch(ctx, "etcd", etcd.Args()); err != nil {
 		return err
 	}
 	if err := api.Issue(); err != nil {
 		return err
 	}
-	if err := r.launch("kube-apiserver", api.Args()); err != nil {
+	if err := r.launch(ctx, "kube-apiserver", api.Args()); err != nil {
 		return err
 	}
 	if err := r.pki.WriteKubeconfig(r.kubeconfig(), r.server, pki.Admin); err != nil {
@@ -144,7 +145,7 @@ func (r *runner) start(ctx context.Context) error {
 	if err := r.awaitReady(ctx); err != nil {
 		return err
 	}
-	return r.startControllers()
+	return r.startControllers(ctx)
 }
 
 // awaitReady waits for the API server, but not for one that has ended.
@@ -169,7 +170,7 @@ func (r *runner) awaitReady(ctx context.Context) error {
 	return controlplane.WaitReady(ctx, client, r.server)
 }
 
-func (r *runner) startControllers() error {
+func (r *runner) startControllers(ctx context.Context) error {
 	if r.config.Controllers == "" {
 		return nil
 	}
@@ -178,11 +179,11 @@ func (r *runner) startControllers() error {
 		return err
 	}
 	manager := controlplane.ControllerManager{Kube: r.config.Kube, PKI: r.pki, Kubeconfig: kubeconfig}
-	return r.launch("kube-controller-manager", append(manager.Args(), "--controllers="+r.config.Controllers, "--secure-port=0"))
+	return r.launch(ctx, "kube-controller-manager", append(manager.Args(), "--controllers="+r.config.Controllers, "--secure-port=0"))
 }
 
-func (r *runner) launch(name string, args []string) error {
-	child, err := process.StartChild(name, r.path(name+".log"), args...)
+func (r *runner) launch(ctx context.Context, name string, args []string) error {
+	child, err := process.StartChild(ctx, name, r.path(name+".log"), args...)
 	if err != nil {
 		return err
 	}
@@ -210,16 +211,17 @@ func (r *runner) wait(ctx context.Context) error {
 // stop ends the children, the last one first: an API server without etcd would drain for a minute. Nothing of them is kept, so
 // they get little time.
 func (r *runner) stop() {
-	for i := len(r.children) - 1; i >= 0; i-- {
-		r.children[i].Stop(2 * time.Second)
+	for _, child := range slices.Backward(r.children) {
+		child.Stop(2 * time.Second)
 	}
 }
 
 // freePorts finds ports on the loopback device on which nothing listens. They are distinct, as all are held until the last is found.
-func freePorts(n int) ([]int, error) {
+func freePorts(ctx context.Context, n int) ([]int, error) {
+	var listen net.ListenConfig
 	ports := make([]int, 0, n)
 	for range n {
-		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		listener, err := listen.Listen(ctx, "tcp4", "127.0.0.1:0")
 		if err != nil {
 			return nil, fmt.Errorf("finding a free port: %w", err)
 		}

@@ -97,7 +97,7 @@ func (b Builder) ensure(ctx context.Context, p Program, file string) error {
 	if exists(file) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return fmt.Errorf("making the folder of programs: %w", err)
 	}
 	unlock, err := lock.Acquire(filepath.Join(filepath.Dir(file), p.Name+".lock"))
@@ -130,6 +130,33 @@ func (b Builder) build(ctx context.Context, p Program, file string) error {
 	}
 	if err := os.Rename(temp, file); err != nil {
 		return fmt.Errorf("keeping %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// Prune removes programs that were built from other sources. Those that run go on.
+func Prune(cache paths.Cache) error {
+	files, err := filepath.Glob(cache.Bin("store", "*-*"))
+	if err != nil {
+		return fmt.Errorf("listing programs: %w", err)
+	}
+	links, err := filepath.Glob(cache.Bin("*"))
+	if err != nil {
+		return fmt.Errorf("listing programs: %w", err)
+	}
+	used := map[string]bool{}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil {
+			used[target] = true
+		}
+	}
+	for _, file := range files {
+		if used[file] || strings.HasSuffix(file, ".new") {
+			continue // a file that is new belongs to a build
+		}
+		if err := os.Remove(file); err != nil {
+			return fmt.Errorf("removing an old program: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,3 +1,5 @@
+// What the machine lacks is installed from Debian's packages, and no service of theirs is started.
+
 package build
 
 import (
@@ -107,7 +109,7 @@ func forbidServices() error {
 			return fmt.Errorf("setting %s aside: %w", policyFile, err)
 		}
 	}
-	if err := os.WriteFile(policyFile, policy, 0o755); err != nil {
+	if err := os.WriteFile(policyFile, policy, 0o755); err != nil { //nolint:gosec // it is a program
 		return fmt.Errorf("forbidding services: %w", err)
 	}
 	return nil

@@ -77,7 +77,7 @@ func (t Tree) Create(elem ...string) error {
 				return err
 			}
 			dir = filepath.Join(dir, name)
-			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("making a control group: %w", err)
 			}
 			if err := inheritCPUSet(dir); err != nil {
@@ -97,8 +97,8 @@ func (t Tree) delegate(dir string) error {
 	if err != nil {
 		return fmt.Errorf("reading the controllers: %w", err)
 	}
-	for _, controller := range strings.Fields(string(data)) {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+	for controller := range strings.FieldsSeq(string(data)) {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o600); err != nil {
 			return fmt.Errorf("enabling the controller %s below %s: %w", controller, dir, err)
 		}
 	}
@@ -118,7 +118,7 @@ func inheritCPUSet(dir string) error {
 		if present, err := os.ReadFile(filepath.Join(dir, name)); err == nil && len(strings.TrimSpace(string(present))) > 0 {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), parent, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), parent, 0o600); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
@@ -188,6 +188,16 @@ func (t Tree) Remove() error {
 	}
 }
 
+// RemoveEmpty removes a group, and the tree if nothing else is in it. A group in use stays.
+func (t Tree) RemoveEmpty(elem ...string) {
+	for _, mount := range t.mounts {
+		root := filepath.Join(mount, Root)
+		for _, dir := range []string{filepath.Join(append([]string{root}, elem...)...), root} {
+			_ = syscall.Rmdir(dir)
+		}
+	}
+}
+
 // dirs lists the groups of the tree in all hierarchies, parents before children.
 func (t Tree) dirs() []string {
 	var dirs []string
@@ -213,7 +223,7 @@ func (t Tree) processes() ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading a control group: %w", err)
 		}
-		for _, field := range strings.Fields(string(data)) {
+		for field := range strings.FieldsSeq(string(data)) {
 			pid, err := strconv.Atoi(field)
 			if err != nil || pid == 0 {
 				return nil, fmt.Errorf("the control group %s lists the process %q", dir, field)

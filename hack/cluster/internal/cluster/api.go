@@ -1,3 +1,5 @@
+// The few calls of the API server by which `up` applies its objects and sees that the cluster works.
+
 package cluster
 
 import (

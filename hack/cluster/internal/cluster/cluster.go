@@ -1,6 +1,9 @@
+// The cluster as the commands see it: where its parts are, what has to be remembered, how a program is started.
+
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,11 +95,11 @@ func (c *Cluster) nodes(count int) []node {
 func (c *Cluster) pki() pki.Dir { return pki.Dir(c.cache.Cluster("pki")) }
 
 // start starts a program in the namespace and the control group of a node or of the fabric.
-func (c *Cluster) start(place, name string, args []string, files ...*os.File) error {
+func (c *Cluster) start(ctx context.Context, place, name string, args []string, files ...*os.File) error {
 	if err := c.tree.Create(place, "system"); err != nil {
 		return err
 	}
-	return c.table.Start(process.Spec{
+	return c.table.Start(ctx, process.Spec{
 		Name: name, Args: args, Netns: netnsFile(place), Cgroups: c.tree.JoinFiles(place, "system"), Files: files,
 	})
 }
@@ -108,7 +111,7 @@ func (c *Cluster) step(began time.Time, format string, args ...any) {
 
 // writeFile writes a file in one step, so that what exists is complete.
 func writeFile(file string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	if err := os.WriteFile(file+".new", data, 0o600); err != nil {

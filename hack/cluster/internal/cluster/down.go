@@ -1,3 +1,5 @@
+// Taking the cluster down, from whatever state it is in.
+
 package cluster
 
 import (
@@ -34,27 +36,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 		return err
 	}
 	c.step(began, "processes stopped")
-	if err := c.removeShimSockets(); err != nil {
-		return err
-	}
-	for _, dir := range []string{c.cache.Cluster(), c.cache.Temp()} {
-		if err := unmountBelow(dir); err != nil {
-			return err
-		}
-		if err := detachBelow(dir); err != nil {
-			return err
-		}
-	}
-	if err := removeNetwork(ctx); err != nil {
-		return err
-	}
-	if err := c.tree.Remove(); err != nil {
-		return err
-	}
-	if err := restoreSysctls(c.cache.Cluster("sysctls.json")); err != nil {
-		return err
-	}
-	if err := removeStrayFiles(c.cache.Cluster()); err != nil {
+	if err := c.removeTraces(ctx); err != nil {
 		return err
 	}
 	for _, dir := range []string{c.cache.Cluster(), c.cache.Temp()} {
@@ -63,6 +45,26 @@ func (c *Cluster) Down(ctx context.Context) error {
 		}
 	}
 	c.step(began, "down")
+	return nil
+}
+
+// removeTraces removes what processes leave in the kernel and on the host, when they have ended. The state is still needed.
+func (c *Cluster) removeTraces(ctx context.Context) error {
+	steps := []func() error{
+		c.removeShimSockets,
+		func() error { return unmountBelow(c.cache.Cluster()) },
+		func() error { return unmountBelow(c.cache.Temp()) },
+		func() error { return detachBelow(c.cache.Cluster()) },
+		func() error { return removeNetwork(ctx) },
+		c.tree.Remove,
+		func() error { return restoreSysctls(c.cache.Cluster("sysctls.json")) },
+		func() error { return removeStrayFiles(c.cache.Cluster()) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

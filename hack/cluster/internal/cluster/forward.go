@@ -1,6 +1,9 @@
+// The forwarder, by which the host reaches the API server although no route leads there.
+
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +20,7 @@ const ForwardCommand = "forward"
 const listenerFD = 3
 
 // Forward passes every connection of the inherited listener on to the address. It ends when the listener fails.
-func Forward(address string) error {
+func Forward(ctx context.Context, address string) error {
 	listener, err := net.FileListener(os.NewFile(listenerFD, "listener"))
 	if err != nil {
 		return fmt.Errorf("inheriting the listener: %w", err)
@@ -27,13 +30,14 @@ func Forward(address string) error {
 		if err != nil {
 			return fmt.Errorf("accepting a connection: %w", err)
 		}
-		go forward(outside, address)
+		go forward(ctx, outside, address)
 	}
 }
 
-func forward(outside net.Conn, address string) {
+func forward(ctx context.Context, outside net.Conn, address string) {
 	defer func() { _ = outside.Close() }()
-	inside, err := net.DialTimeout("tcp4", address, 5*time.Second)
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	inside, err := dialer.DialContext(ctx, "tcp4", address)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "connecting:", err)
 		return

@@ -1,6 +1,9 @@
+// The few traces outside our folder, and how they go.
+
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,7 +67,7 @@ func restoreSysctls(file string) error {
 		if present, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(present)) == value {
 			continue
 		}
-		if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
 			return fmt.Errorf("restoring a kernel setting: %w", err)
 		}
 	}
@@ -134,16 +137,19 @@ var strays = []string{
 }
 
 // Command returns a command that runs in the namespace and the control group of a node or of the fabric. It dies with this process.
-func (c *Cluster) Command(place string, args ...string) (*exec.Cmd, error) {
-	return process.Command(process.Spec{Name: args[0], Args: args, Netns: netnsFile(place), Cgroups: c.tree.JoinFiles(place, "system")})
+func (c *Cluster) Command(ctx context.Context, place string, args ...string) (*exec.Cmd, error) {
+	return process.Command(ctx, process.Spec{Name: args[0], Args: args, Netns: netnsFile(place), Cgroups: c.tree.JoinFiles(place, "system")})
 }
 
 // BuildCommand returns a command that runs in a control group of ours, so that `down` ends it and all that it has started.
-func (c *Cluster) BuildCommand(args ...string) (*exec.Cmd, error) {
+func (c *Cluster) BuildCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	if err := c.tree.Create("build"); err != nil {
 		return nil, err
 	}
-	return process.Command(process.Spec{Name: args[0], Args: args, Cgroups: c.tree.JoinFiles("build")})
+	return process.Command(ctx, process.Spec{Name: args[0], Args: args, Cgroups: c.tree.JoinFiles("build")})
 }
+
+// EndBuild removes the control group of BuildCommand.
+func (c *Cluster) EndBuild() { c.tree.RemoveEmpty("build") }
 
 func selfCommand(args ...string) []string { return append([]string{"/proc/self/exe"}, args...) }

@@ -1,3 +1,5 @@
+// The API objects that a bare cluster lacks: DNS, storage classes, and rights for both.
+
 package cluster
 
 import "strconv"

@@ -1,3 +1,5 @@
+// Finding and removing mounts and loop devices by where they are, not by who made them.
+
 package cluster
 
 import (

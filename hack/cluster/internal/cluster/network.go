@@ -1,3 +1,5 @@
+// The network: namespaces, one bridge, one link per node, static routes.
+
 package cluster
 
 import (
@@ -13,13 +15,13 @@ import (
 	"github.com/platform-io/database-operator/hack/cluster/internal/process"
 )
 
-// network makes the namespaces, links and routes for the nodes. Nothing of it is in the host's namespace.
-func (c *Cluster) network(ctx context.Context, nodes []node) error {
-	if err := c.fabric(ctx); err != nil {
+// makeNetwork makes the namespaces, links and routes for the nodes. Nothing of it is in the host's namespace.
+func makeNetwork(ctx context.Context, nodes []node) error {
+	if err := makeFabric(ctx); err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		if err := c.connect(ctx, n); err != nil {
+		if err := connect(ctx, n); err != nil {
 			return fmt.Errorf("connecting %s: %w", n.name, err)
 		}
 	}
@@ -36,8 +38,8 @@ func (c *Cluster) network(ctx context.Context, nodes []node) error {
 	return nil
 }
 
-// fabric makes the namespace of the control plane, with a bridge to which the nodes are connected.
-func (c *Cluster) fabric(ctx context.Context) error {
+// makeFabric makes the namespace of the control plane, with a bridge to which the nodes are connected.
+func makeFabric(ctx context.Context) error {
 	if err := addNetns(ctx, fabric); err != nil {
 		return err
 	}
@@ -52,11 +54,11 @@ func (c *Cluster) fabric(ctx context.Context) error {
 	if err := ip(ctx, fabric, "link", "set", "br0", "up"); err != nil {
 		return err
 	}
-	return c.forwardPackets(fabric)
+	return forwardPackets(ctx, fabric)
 }
 
 // connect makes the namespace of a node and its link to the bridge.
-func (c *Cluster) connect(ctx context.Context, n node) error {
+func connect(ctx context.Context, n node) error {
 	if err := addNetns(ctx, n.name); err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (c *Cluster) connect(ctx context.Context, n node) error {
 			return err
 		}
 	}
-	return c.forwardPackets(n.name)
+	return forwardPackets(ctx, n.name)
 }
 
 // addNetns makes a namespace. A file that is none is what remains when its making was interrupted.
@@ -103,8 +105,8 @@ func hasLink(ctx context.Context, namespace, link string) bool {
 }
 
 // forwardPackets makes a namespace a router. The setting can be written only by a process inside.
-func (c *Cluster) forwardPackets(namespace string) error {
-	cmd, err := process.Command(process.Spec{
+func forwardPackets(ctx context.Context, namespace string) error {
+	cmd, err := process.Command(ctx, process.Spec{
 		Name: "sysctl", Netns: netnsFile(namespace), Args: []string{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
 	})
 	if err != nil {

@@ -1,3 +1,5 @@
+// A node: its files, its programs, and when they work.
+
 package cluster
 
 import (
@@ -24,7 +26,7 @@ func (c *Cluster) startNode(ctx context.Context, n node, store string) error {
 	if err := c.configure(n); err != nil {
 		return err
 	}
-	if err := c.start(n.name, n.process("containerd"), []string{"containerd", "--config", n.path("containerd.toml")}); err != nil {
+	if err := c.start(ctx, n.name, n.process("containerd"), []string{"containerd", "--config", n.path("containerd.toml")}); err != nil {
 		return err
 	}
 	if err := awaitSocket(ctx, n.socket()); err != nil {
@@ -49,7 +51,7 @@ func (c *Cluster) startNode(ctx context.Context, n node, store string) error {
 		}},
 	}
 	for _, p := range programs {
-		if err := c.start(n.name, n.process(p.name), p.args); err != nil {
+		if err := c.start(ctx, n.name, n.process(p.name), p.args); err != nil {
 			return err
 		}
 	}
@@ -102,7 +104,8 @@ func (c *Cluster) configure(n node) error {
 // awaitSocket waits until something answers on a unix socket.
 func awaitSocket(ctx context.Context, socket string) error {
 	return retry(ctx, func() error {
-		connection, err := net.DialTimeout("unix", socket, time.Second)
+		dialer := net.Dialer{Timeout: time.Second}
+		connection, err := dialer.DialContext(ctx, "unix", socket)
 		if err != nil {
 			return fmt.Errorf("waiting for %s: %w", socket, err)
 		}
@@ -111,8 +114,8 @@ func awaitSocket(ctx context.Context, socket string) error {
 }
 
 // dnsReady returns nil if the DNS server knows the API server's Service. It is asked from inside the fabric, through a shim.
-func (c *Cluster) dnsReady(context.Context) error {
-	cmd, err := c.Command(fabric, selfCommand(ResolveCommand, "kubernetes.default.svc."+clusterDomain+".")...)
+func (c *Cluster) dnsReady(ctx context.Context) error {
+	cmd, err := c.Command(ctx, fabric, selfCommand(ResolveCommand, "kubernetes.default.svc."+clusterDomain+".")...)
 	if err != nil {
 		return err
 	}

@@ -1,3 +1,5 @@
+// The configuration files of the programs, as functions of what they depend on.
+
 package cluster
 
 import (

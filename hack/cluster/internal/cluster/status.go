@@ -1,3 +1,5 @@
+// What runs and what does not.
+
 package cluster
 
 import (

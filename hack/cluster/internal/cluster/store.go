@@ -1,3 +1,10 @@
+// The images of the nodes.
+//
+// They are imported once, not once per node and start: a containerd without anything else imports all archives of the cache into a
+// store, and every node gets a copy of that by hard links, in less than a second and at no cost of space. That is sound because
+// the files in question never change: blobs are named by their hashes, and layers are only ever read below an overlay. The
+// databases of containerd, which do change, are copied.
+
 package cluster
 
 import (
@@ -16,11 +23,6 @@ import (
 
 	"github.com/platform-io/database-operator/hack/cluster/internal/process"
 )
-
-// Images are imported once, not once per node and start: a containerd without anything else imports all archives of the cache into
-// a store, and every node gets a copy of that, by hard links, in less than a second and at no cost of space. That is sound
-// because the files in question never change: blobs are named by their hashes, and layers are only ever read below an overlay.
-// The databases of containerd, which do change, are copied.
 
 // imageStore returns the store with all images of the cache; it is made anew when they have changed.
 func (c *Cluster) imageStore(ctx context.Context) (string, error) {
@@ -81,7 +83,7 @@ func (c *Cluster) makeStore(ctx context.Context, store string, archives []string
 	if err := c.tree.Create("store"); err != nil {
 		return err
 	}
-	err = c.table.Start(process.Spec{Name: name, Args: []string{"containerd", "--config", file}, Cgroups: c.tree.JoinFiles("store")})
+	err = c.table.Start(ctx, process.Spec{Name: name, Args: []string{"containerd", "--config", file}, Cgroups: c.tree.JoinFiles("store")})
 	if err != nil {
 		return err
 	}
@@ -95,7 +97,7 @@ func (c *Cluster) makeStore(ctx context.Context, store string, archives []string
 	if err := errors.Join(err, c.table.Stop(name, stopGrace)); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(store), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(store), 0o750); err != nil {
 		return fmt.Errorf("making the folder of image stores: %w", err)
 	}
 	if err := os.Rename(filepath.Join(work, "root"), store); err != nil {
@@ -123,7 +125,7 @@ func copyStore(ctx context.Context, store, root string) error {
 	if err := os.RemoveAll(temp); err != nil {
 		return fmt.Errorf("removing an unfinished copy: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(root), 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Dir(root), 0o750); err != nil {
 		return fmt.Errorf("making containerd's folder: %w", err)
 	}
 	if output, err := exec.CommandContext(ctx, "cp", "--archive", "--link", store, temp).CombinedOutput(); err != nil {
@@ -182,7 +184,7 @@ func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
 	}
 	defer func() { _ = data.Close() }()
 	kept := c.cache.Cluster("images", filepath.Base(archive))
-	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(kept), 0o750); err != nil {
 		return fmt.Errorf("making the folder of loaded images: %w", err)
 	}
 	if output, err := exec.CommandContext(ctx, "cp", "--reflink=auto", archive, kept).CombinedOutput(); err != nil {

@@ -1,3 +1,5 @@
+// Bringing the cluster up: every step looks at what is there, and adds what is missing.
+
 package cluster
 
 import (
@@ -33,7 +35,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upLimit, errors.New("gave up after "+upLimit.String()))
 	defer cancel()
 	began := time.Now()
-	s, err := c.prepare(options)
+	s, err := c.prepare(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -43,7 +45,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 		return err
 	}
 	c.step(began, "images imported")
-	if err := c.network(ctx, nodes); err != nil {
+	if err := makeNetwork(ctx, nodes); err != nil {
 		return err
 	}
 	c.step(began, "network of %d nodes", len(nodes))
@@ -74,7 +76,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 }
 
 // prepare decides on the number of nodes and the port, and remembers them before anything is started.
-func (c *Cluster) prepare(options UpOptions) (state, error) {
+func (c *Cluster) prepare(ctx context.Context, options UpOptions) (state, error) {
 	s, err := c.loadState()
 	if err != nil {
 		return s, err
@@ -88,16 +90,8 @@ func (c *Cluster) prepare(options UpOptions) (state, error) {
 	s.Nodes = max(s.Nodes, options.Nodes, 1)
 	s.Audit = s.Audit || options.Audit
 	if s.Port == 0 {
-		listener, err := net.Listen("tcp4", "127.0.0.1:"+strconv.Itoa(preferredPort))
-		if err != nil {
-			listener, err = net.Listen("tcp4", "127.0.0.1:0")
-		}
-		if err != nil {
-			return s, fmt.Errorf("finding a port for the API server: %w", err)
-		}
-		s.Port = listener.Addr().(*net.TCPAddr).Port
-		if err := listener.Close(); err != nil {
-			return s, fmt.Errorf("finding a port for the API server: %w", err)
+		if s.Port, err = freePort(ctx, preferredPort); err != nil {
+			return s, err
 		}
 	}
 	if err := saveSysctls(c.cache.Cluster("sysctls.json")); err != nil {
@@ -106,12 +100,29 @@ func (c *Cluster) prepare(options UpOptions) (state, error) {
 	return s, c.saveState(s)
 }
 
+// freePort returns the preferred port of the loopback device, or another one if something listens there.
+func freePort(ctx context.Context, preferred int) (int, error) {
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(preferred))
+	if err != nil {
+		listener, err = listen.Listen(ctx, "tcp4", "127.0.0.1:0")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("finding a port for the API server: %w", err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := listener.Close(); err != nil {
+		return 0, fmt.Errorf("finding a port for the API server: %w", err)
+	}
+	return port, nil
+}
+
 // controlPlane starts etcd, the API server and the controllers in the fabric, and applies what the cluster needs.
 func (c *Cluster) controlPlane(ctx context.Context, s state) (*api, error) {
-	if err := c.startAPIServer(s); err != nil {
+	if err := c.startAPIServer(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := c.startForwarder(s); err != nil {
+	if err := c.startForwarder(ctx, s); err != nil {
 		return nil, err
 	}
 	server := "https://127.0.0.1:" + strconv.Itoa(s.Port)
@@ -125,7 +136,7 @@ func (c *Cluster) controlPlane(ctx context.Context, s state) (*api, error) {
 	if err := controlplane.WaitReady(ctx, client.client, server); err != nil {
 		return nil, fmt.Errorf("%w (logs are in %s)", err, c.table.Logs)
 	}
-	if err := c.startControllers(); err != nil {
+	if err := c.startControllers(ctx); err != nil {
 		return nil, err
 	}
 	for _, r := range manifests() {
@@ -137,7 +148,7 @@ func (c *Cluster) controlPlane(ctx context.Context, s state) (*api, error) {
 	return client, nil
 }
 
-func (c *Cluster) startAPIServer(s state) error {
+func (c *Cluster) startAPIServer(ctx context.Context, s state) error {
 	etcd := controlplane.Etcd{Kube: c.programs.Kube, DataDir: c.cache.Cluster("etcd"), ClientPort: 2379, Peer: 2380}
 	server := controlplane.APIServer{
 		Kube: c.programs.Kube, PKI: c.pki(), EtcdURL: etcd.URL(), Bind: "0.0.0.0", Advertise: fabricAddress, Port: apiPort,
@@ -151,14 +162,14 @@ func (c *Cluster) startAPIServer(s state) error {
 	if err := server.Issue(); err != nil {
 		return err
 	}
-	if err := c.start(fabric, "etcd", etcd.Args()); err != nil {
+	if err := c.start(ctx, fabric, "etcd", etcd.Args()); err != nil {
 		return err
 	}
-	return c.start(fabric, "kube-apiserver", server.Args())
+	return c.start(ctx, fabric, "kube-apiserver", server.Args())
 }
 
 // startControllers starts what works on behalf of the API server, each as its own user.
-func (c *Cluster) startControllers() error {
+func (c *Cluster) startControllers(ctx context.Context) error {
 	users := map[string]pki.Identity{
 		"controller-manager": controlplane.ControllerManagerUser,
 		"scheduler":          controlplane.SchedulerUser,
@@ -171,27 +182,28 @@ func (c *Cluster) startControllers() error {
 		}
 	}
 	manager := controlplane.ControllerManager{Kube: c.programs.Kube, PKI: c.pki(), Kubeconfig: kubeconfig("controller-manager")}
-	if err := c.start(fabric, "kube-controller-manager", manager.Args()); err != nil {
+	if err := c.start(ctx, fabric, "kube-controller-manager", manager.Args()); err != nil {
 		return err
 	}
 	scheduler := controlplane.Scheduler{Kube: c.programs.Kube, Kubeconfig: kubeconfig("scheduler")}
-	if err := c.start(fabric, "kube-scheduler", scheduler.Args()); err != nil {
+	if err := c.start(ctx, fabric, "kube-scheduler", scheduler.Args()); err != nil {
 		return err
 	}
 	if err := writeFile(c.cache.Cluster("Corefile"), corefile(kubeconfig("coredns"))); err != nil {
 		return err
 	}
-	return c.start(fabric, "coredns", []string{c.programs.CoreDNS, "-conf", c.cache.Cluster("Corefile")})
+	return c.start(ctx, fabric, "coredns", []string{c.programs.CoreDNS, "-conf", c.cache.Cluster("Corefile")})
 }
 
 // startForwarder starts the process by which the host reaches the API server. Its listener is opened here, in the host's namespace,
 // and inherited by the process in the fabric: a socket stays in the namespace where it was made.
-func (c *Cluster) startForwarder(s state) error {
+func (c *Cluster) startForwarder(ctx context.Context, s state) error {
 	const name = "forwarder"
 	if r, err := c.table.Record(name); err != nil || r.Alive() {
 		return err
 	}
-	listener, err := net.Listen("tcp4", "127.0.0.1:"+strconv.Itoa(s.Port))
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(s.Port))
 	if err != nil {
 		return fmt.Errorf("listening for the API server: %w", err)
 	}
@@ -205,5 +217,5 @@ func (c *Cluster) startForwarder(s state) error {
 	if err != nil {
 		return fmt.Errorf("finding the path of this program: %w", err)
 	}
-	return c.start(fabric, name, []string{self, ForwardCommand, net.JoinHostPort(fabricAddress, strconv.Itoa(apiPort))}, file)
+	return c.start(ctx, fabric, name, []string{self, ForwardCommand, net.JoinHostPort(fabricAddress, strconv.Itoa(apiPort))}, file)
 }

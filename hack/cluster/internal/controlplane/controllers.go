@@ -1,3 +1,5 @@
+// The controllers and the scheduler: their flags, and whom they are to the API server.
+
 package controlplane
 
 import (

@@ -1,3 +1,5 @@
+// Talking to an API server that may not be there yet.
+
 package controlplane
 
 import (

@@ -1,3 +1,5 @@
+// The known images, and how they are made of Debian's packages.
+
 package image
 
 import (
@@ -87,7 +89,7 @@ func Find(name string) (Recipe, error) {
 type Kitchen struct {
 	Cache paths.Cache
 	// Command makes a command that leaves nothing behind when this process is killed.
-	Command func(args ...string) (*exec.Cmd, error)
+	Command func(ctx context.Context, args ...string) (*exec.Cmd, error)
 	Log     io.Writer
 }
 
@@ -117,12 +119,8 @@ func (k Kitchen) Pause(program string) (string, error) {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(root) }()
-		data, err := os.ReadFile(program)
-		if err != nil {
-			return fmt.Errorf("reading the pause program: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(root, "pause"), data, 0o755); err != nil {
-			return fmt.Errorf("copying the pause program: %w", err)
+		if err := os.Link(program, filepath.Join(root, "pause")); err != nil {
+			return fmt.Errorf("linking the pause program: %w", err)
 		}
 		return Pack(out, Spec{Names: []string{PauseName}, Rootfs: root, Config: Config{Entrypoint: []string{"/pause"}, User: "65535:65535"}})
 	})
@@ -134,7 +132,7 @@ func (k Kitchen) keep(name, key string, create func(out string) error) (string, 
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}
-	if err := os.MkdirAll(k.Cache.Images(), 0o755); err != nil {
+	if err := os.MkdirAll(k.Cache.Images(), 0o750); err != nil {
 		return "", fmt.Errorf("making the folder of images: %w", err)
 	}
 	old, err := filepath.Glob(k.Cache.Images(name + "_*.tar"))
@@ -153,7 +151,7 @@ func (k Kitchen) keep(name, key string, create func(out string) error) (string, 
 }
 
 func (k Kitchen) tempDir(name string) (string, error) {
-	if err := os.MkdirAll(k.Cache.Temp(), 0o755); err != nil {
+	if err := os.MkdirAll(k.Cache.Temp(), 0o750); err != nil {
 		return "", fmt.Errorf("making the folder of unfinished work: %w", err)
 	}
 	dir, err := os.MkdirTemp(k.Cache.Temp(), name+"-")
@@ -171,14 +169,13 @@ func (k Kitchen) cook(ctx context.Context, r Recipe, out string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	rootfs, versionFile := filepath.Join(dir, "rootfs.tar"), filepath.Join(dir, "version")
-	cmd, err := k.Command(bootstrap(r, rootfs, versionFile)...)
+	cmd, err := k.Command(ctx, bootstrap(r, rootfs, versionFile)...)
 	if err != nil {
 		return err
 	}
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "SOURCE_DATE_EPOCH=0", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	cmd.Stdout, cmd.Stderr = k.Log, k.Log
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(os.Interrupt) })
-	defer stop()
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it has things to unmount
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("mmdebstrap: %w", err)
 	}

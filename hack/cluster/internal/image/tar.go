@@ -1,3 +1,5 @@
+// Tar files that depend on nothing but the contents and permissions of what is in them.
+
 package image
 
 import (

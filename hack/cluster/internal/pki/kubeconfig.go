@@ -1,3 +1,5 @@
+// Kubeconfigs, complete in one file each.
+
 package pki
 
 import (

@@ -1,6 +1,9 @@
+// Programs that end with this one: those of the API server for tests.
+
 package process
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,13 +20,14 @@ type Child struct {
 	err  error         // how it ended; to be read after done
 }
 
-// StartChild starts a program that the kernel kills when this one ends, however that happens. Its output goes to the log file.
-func StartChild(name, logFile string, args ...string) (*Child, error) {
+// StartChild starts a program that the kernel kills when this one ends, however that happens. Its output goes to the log file. The
+// end of the context does not end it: children are stopped in order.
+func StartChild(ctx context.Context, name, logFile string, args ...string) (*Child, error) {
 	log, err := os.Create(logFile)
 	if err != nil {
 		return nil, fmt.Errorf("making the log of %s: %w", name, err)
 	}
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own keeps a Ctrl-C in the terminal from stopping it before what depends on it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -1,6 +1,9 @@
+// Programs that outlive this one: those of the cluster, each started through the shim.
+
 package process
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -44,20 +47,20 @@ type Table struct {
 func (t Table) Record(name string) (Record, error) { return ReadRecord(t.file(name)) }
 
 // Start starts a program detached from this one, unless it runs already, and returns when it is recorded.
-func (t Table) Start(spec Spec) error {
+func (t Table) Start(ctx context.Context, spec Spec) error {
 	if r, err := t.Record(spec.Name); err != nil || r.Alive() {
 		return err
 	}
 	spec.Record = t.file(spec.Name)
-	if err := os.MkdirAll(t.Logs, 0o755); err != nil {
+	if err := os.MkdirAll(t.Logs, 0o750); err != nil {
 		return fmt.Errorf("making the log folder: %w", err)
 	}
-	log, err := os.OpenFile(t.Log(spec.Name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	log, err := os.OpenFile(t.Log(spec.Name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log of %s: %w", spec.Name, err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd, err := Command(spec)
+	cmd, err := Command(context.WithoutCancel(ctx), spec)
 	if err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func (t Table) awaitRecord(name string, pid int) error {
 }
 
 // Command returns the command that runs the program through the shim. Without a Record it belongs to the caller, and dies with it.
-func Command(spec Spec) (*exec.Cmd, error) {
+func Command(ctx context.Context, spec Spec) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding the path of this program: %w", err)
@@ -114,7 +117,7 @@ func Command(spec Spec) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", spec.Name, err)
 	}
-	cmd := exec.Command(self, ShimCommand, string(argument))
+	cmd := exec.CommandContext(ctx, self, ShimCommand, string(argument))
 	cmd.ExtraFiles = spec.Files
 	return cmd, nil
 }
@@ -136,7 +139,7 @@ func Exec(argument string) error {
 		return fmt.Errorf("the parent of %s has gone", spec.Name)
 	}
 	for _, procs := range spec.Cgroups {
-		if err := os.WriteFile(procs, []byte("0"), 0o644); err != nil {
+		if err := os.WriteFile(procs, []byte("0"), 0o600); err != nil {
 			return fmt.Errorf("joining the cgroup of %s: %w", spec.Name, err)
 		}
 	}

@@ -98,7 +98,7 @@ func ReadRecord(file string) (Record, error) {
 	}
 	var r Record
 	if json.Unmarshal(data, &r) != nil {
-		return Record{}, nil
+		return Record{}, nil //nolint:nilerr // cut off
 	}
 	return r, nil
 }
@@ -110,7 +110,7 @@ func (r Record) write(file string) error {
 		return fmt.Errorf("encoding a process record: %w", err)
 	}
 	temp := file + ".new"
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		return fmt.Errorf("making the folder of process records: %w", err)
 	}
 	if err := os.WriteFile(temp, data, 0o600); err != nil {
