@@ -75,5 +75,5 @@ write() {
 case "${1:-}" in
   "") write ;;
   --verify) verify ;;
-  *) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '4,5p' >&2; exit 2 ;;
+  *) sed -n 's/^# \{0,1\}//p' "$0" | sed -n '5,6p' >&2; exit 2 ;;
 esac
