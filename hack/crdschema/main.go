@@ -7,13 +7,16 @@
 //   - times: format date-time alone takes "2026-01-01t00:00:00z";
 //   - int32: the format alone does not bound a number.
 //
-// Values of maps get a length, so that every string has one where rules may walk it.
+// Values of maps get a length, so that every string has one where rules may walk it. And the paragraphs of descriptions
+// become one line each: `kubectl explain` breaks lines where its window ends, and again where the Go comment did.
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -89,9 +92,24 @@ func narrow(schema map[string]any) {
 		setDefault(schema, "minimum", -2147483648)
 		setDefault(schema, "maximum", 2147483647)
 	}
+	if text, ok := schema["description"].(string); ok {
+		schema["description"] = flow(text)
+	}
 	if values, ok := schema["additionalProperties"].(map[string]any); ok && values["type"] == "string" {
 		setDefault(values, "maxLength", maxMapValue)
 	}
+}
+
+// flow joins the lines of every paragraph that is prose; lists and samples stay as they are.
+func flow(text string) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, paragraph := range paragraphs {
+		lines := strings.Split(paragraph, "\n")
+		if !slices.ContainsFunc(lines, func(line string) bool { return line == "" || strings.ContainsAny(line[:1], " \t-*#") }) {
+			paragraphs[i] = strings.Join(lines, " ")
+		}
+	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 func setDefault(schema map[string]any, keyword string, value any) {
