@@ -194,7 +194,8 @@ func TestWithoutTheAPIServerTheDatabaseIsServed(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		return conn.Close(t.Context()) == nil
+		code, _ := f.get("/readyz")
+		return conn.Close(t.Context()) == nil && code == 200
 	}, func() string { return "refused" })
 	f.proxy.setCut(false)
 	f.await("a report of all that", func(s *dbv1.DatabaseInstanceStatus) bool { return settled(s) && s.EngineStarts == 3 })

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -107,7 +108,7 @@ func (a *Agent) label(role dbv1.InstanceRole) action {
 			return nil, fmt.Errorf("set the role label: the pod %s is another one now", a.Instance)
 		}
 		if pod.Labels[naming.LabelRole] != string(role) {
-			patch, err := labelPatch(pod.UID, pod.Labels, role)
+			patch, err := labelPatch(pod, role)
 			if err != nil {
 				return nil, err
 			}
@@ -121,10 +122,13 @@ func (a *Agent) label(role dbv1.InstanceRole) action {
 }
 
 // labelPatch sets the role label of exactly this pod.
-func labelPatch(uid types.UID, labels map[string]string, role dbv1.InstanceRole) ([]byte, error) {
-	operations := []map[string]any{{"op": "test", "path": "/metadata/uid", "value": uid}}
-	if labels == nil {
-		operations = append(operations, map[string]any{"op": "add", "path": "/metadata/labels", "value": map[string]string{}})
+func labelPatch(pod *corev1.Pod, role dbv1.InstanceRole) ([]byte, error) {
+	operations := []map[string]any{{"op": "test", "path": "/metadata/uid", "value": pod.UID}}
+	if len(pod.Labels) == 0 {
+		// There is nothing to add a label to; and nobody may have added one meanwhile.
+		operations = append(operations,
+			map[string]any{"op": "test", "path": "/metadata/resourceVersion", "value": pod.ResourceVersion},
+			map[string]any{"op": "add", "path": "/metadata/labels", "value": map[string]string{}})
 	}
 	operations = append(operations, map[string]any{
 		"op": "add", "path": "/metadata/labels/" + escapePointer(naming.LabelRole), "value": string(role),

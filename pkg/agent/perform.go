@@ -34,7 +34,7 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepBootstrap:
 		return a.bootstrap(m.state)
 	case stepConfig:
-		return a.configure(m.engine == engineRunning)
+		return a.configure(m.config.wanted(m.spec), m.engine == engineRunning)
 	case stepFallback:
 		return a.fallBack(m.config.current, m.config.good, m.lastError)
 	case stepStart:
@@ -64,10 +64,10 @@ func (a *Agent) inspect(ctx context.Context) (func(*memory), error) {
 		return func(m *memory) { m.lastError = err.Error() }, err
 	}
 	return func(m *memory) {
-		if m.volume == nil {
+		if m.volume == nil || m.volumeStale {
 			klog.FromContext(a.background).Info("Looked at the volume", "state", volume.State, "systemID", volume.SystemID, "message", volume.Message)
 		}
-		m.volume = &volume
+		m.volume, m.volumeStale = &volume, false
 		m.retryAt[step{kind: stepInspect}.key()] = time.Now().Add(lookAgain)
 	}, nil
 }
@@ -93,13 +93,17 @@ func (a *Agent) bootstrap(before State) action {
 }
 
 // configure takes the mounted files over when the engine accepts them.
-func (a *Agent) configure(running bool) action {
+func (a *Agent) configure(wanted string, running bool) action {
 	return func(ctx context.Context) (func(*memory), error) {
 		ctx, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
 		hash, files, err := mountedHash(a.ConfigDir)
 		if err != nil {
 			return nil, err
+		}
+		if hash != wanted {
+			// The kubelet was faster than we; the next turn sees it.
+			return nil, nil
 		}
 		dir, err := a.configs.Stage(files)
 		if err != nil {
@@ -171,14 +175,15 @@ func (a *Agent) fallBack(failed, good, lastError string) action {
 	}
 }
 
-// start starts the engine. The count is written first: what is counted is tries.
+// start starts the engine. What is counted is tries.
 func (a *Agent) start(m *memory) action {
 	before := m.state
 	return func(ctx context.Context) (func(*memory), error) {
 		after := before
 		after.EngineStarts++
 		if err := a.save(before, after); err != nil {
-			return nil, err
+			// A full volume must not keep the engine down: it cannot be grown out of otherwise.
+			klog.FromContext(ctx).Error(err, "The start could not be counted")
 		}
 		a.Metrics.starts.Inc()
 		// The engine outlives the step that starts it.
@@ -218,7 +223,7 @@ func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
 	now := time.Now()
 	m.process, m.engine, m.report = nil, engineDown, nil
 	m.operationDown = true
-	m.volume = nil
+	m.volumeStale = true
 	delete(m.retryAt, step{kind: stepInspect}.key())
 	a.Metrics.up.Set(0)
 	if m.stopAsked {

@@ -55,16 +55,18 @@ func (a *Agent) status(m *memory, next step) dbv1.DatabaseInstanceStatus {
 	return s
 }
 
-// ready: the engine answers, its role is settled and on the label, and its data is the recorded one.
+// ready: the engine answers, its role is settled, and its data is the recorded one. The label is not
+// asked about: without the API server it cannot be seen, and the Service selects by it anyway.
 func (m *memory) ready() bool {
 	return m.engine == engineRunning && !m.stopAsked && m.spec != nil && m.volume != nil &&
 		m.spec.SystemID != "" && m.spec.SystemID == m.volume.SystemID &&
-		m.role() != dbv1.RoleNone && m.role() == m.labelled
+		m.role() != dbv1.RoleNone
 }
 
-// appliedConfig is the version that the engine has read, once it runs.
+// appliedConfig is the version that the engine has read: until it answered, the last one that it
+// started with.
 func (m *memory) appliedConfig() string {
-	if m.engine != engineRunning {
+	if m.readyAt.IsZero() {
 		return m.config.good
 	}
 	return m.config.current

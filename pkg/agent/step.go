@@ -64,7 +64,9 @@ type observed struct {
 	// awaitSpec: the agent just started, and the API server may still tell something newer than
 	// what was stored.
 	awaitSpec bool
-	volume    *Volume
+	// volume is what Inspect found; volumeStale asks for another look before the next start.
+	volume      *Volume
+	volumeStale bool
 
 	engine engineState
 	// lastError is how the engine last ended, when nobody asked it to.
@@ -120,33 +122,48 @@ func (c configFacts) canFallBack() bool { return c.good != "" && c.good != c.cur
 
 // nextStep names the one step that comes next.
 func nextStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) step {
-	switch {
-	case o.stopping && o.engine == engineDown:
-		return step{kind: stepExit, phase: dbv1.InstanceStopped}
-	case o.stopping:
-		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonStopping, message: "The pod is being stopped"}
-	case spec == nil, o.awaitSpec && o.engine == engineDown:
-		// The watch wakes us, or the tick, when the API server does not answer and there is a stored spec.
-		return waiting(dbv1.InstanceStarting, ReasonWaiting, "Waiting for the DatabaseInstance of this pod")
-	case spec.Engine != own:
-		return waiting(dbv1.InstanceFailed, ReasonWrongEngine,
-			fmt.Sprintf("The DatabaseInstance is for %s, but this container runs %s", spec.Engine, own))
-	case spec.Fenced && o.engine != engineDown:
-		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonFenced, message: "Stopping, because the instance is fenced"}
-	case spec.Fenced:
-		return waiting(dbv1.InstanceStopped, ReasonFenced, "The instance is fenced: its engine stays down until the fence is lifted")
+	if o.stopping {
+		return stoppingStep(o)
+	}
+	if s, ok := heldBack(o, own, spec); ok {
+		return s
 	}
 	if s, ok := operationStep(o, spec); ok {
 		return s
 	}
-	if o.engine == engineDown {
+	switch o.engine {
+	case engineDown:
 		return downStep(o, spec)
-	}
-	if o.engine == engineStarting {
+	case engineStarting:
 		// The health poll wakes us, or the end of the engine.
 		return waiting(phaseOfStart(o), ReasonStarting, "The engine was started and does not answer yet")
+	default:
+		return runningStep(o, spec)
 	}
-	return runningStep(o, spec)
+}
+
+func stoppingStep(o *observed) step {
+	if o.engine == engineDown {
+		return step{kind: stepExit, phase: dbv1.InstanceStopped, reason: ReasonStopping, message: "The pod was stopped"}
+	}
+	return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonStopping, message: "The pod is being stopped"}
+}
+
+// heldBack says why nothing is done for the spec as yet.
+func heldBack(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
+	switch {
+	case spec == nil, o.awaitSpec && o.engine == engineDown:
+		// The watch wakes us, or the tick, when the API server does not answer and there is a stored spec.
+		return waiting(dbv1.InstanceStarting, ReasonWaiting, "Waiting for the DatabaseInstance of this pod"), true
+	case spec.Engine != own:
+		return waiting(dbv1.InstanceFailed, ReasonWrongEngine,
+			fmt.Sprintf("The DatabaseInstance is for %s, but this container runs %s", spec.Engine, own)), true
+	case spec.Fenced && o.engine != engineDown:
+		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonFenced, message: "Stopping, because the instance is fenced"}, true
+	case spec.Fenced:
+		return waiting(dbv1.InstanceStopped, ReasonFenced, "The instance is fenced: its engine stays down until the fence is lifted"), true
+	}
+	return step{}, false
 }
 
 // operationStep carries an operation through: written down, stopped, started, written down. A
@@ -173,7 +190,7 @@ func operationStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 
 // downStep leads an engine that is down to its start.
 func downStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
-	if o.volume == nil {
+	if o.volume == nil || o.volumeStale {
 		s, ok := o.due(step{kind: stepInspect, phase: dbv1.InstanceStarting, reason: ReasonStarting, message: "Looking at the volume"})
 		if !ok {
 			s = waiting(dbv1.InstanceFailed, ReasonVolumeUnreadable, o.lastError)

@@ -175,7 +175,8 @@ var secrets = []struct {
 	pattern *regexp.Regexp
 	with    string
 }{
-	{regexp.MustCompile(`(?i)(\bpassword\s*=?\s*)(?:[EU]&?)?'(?:[^']|'')*(?:'|$)`), `${1}'` + masked + `'`},
+	{regexp.MustCompile(`(?i)(\bpassword(?:\s*=\s*|\s+))E'(?:[^'\\]|\\.|'')*(?:'|$)`), `${1}'` + masked + `'`},
+	{regexp.MustCompile(`(?i)(\bpassword(?:\s*=\s*|\s+))(?:U&)?'(?:[^']|'')*(?:'|$)`), `${1}'` + masked + `'`},
 	{regexp.MustCompile(`(?is)(\bpassword\s+)(\$\w*\$).*?(?:\$\w*\$|$)`), `${1}'` + masked + `'`},
 	{regexp.MustCompile(`(?i)(\bpassword=)[^\s'"&]+`), `${1}` + masked},
 	{regexp.MustCompile(`SCRAM-SHA-256\$[^\s'"]+`), masked},

@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+func TestStateSurvives(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "agent")
+	store, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := State{
+		DataID: "id", PodUID: "uid", EngineStarts: 3, Spec: &dbv1.DatabaseInstanceSpec{SystemID: "7"},
+		Operation: &dbv1.InstanceOperationStatus{ID: "x", Phase: dbv1.OperationRunning},
+	}
+	if err := store.Save(State{}, state); err != nil {
+		t.Fatal(err)
+	}
+	// What an interrupted write leaves does not matter.
+	if err := os.WriteFile(filepath.Join(dir, "state.json.new"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.Load()
+	if err != nil || !cmp.Equal(got, state) {
+		t.Errorf("loaded %v: %s", err, cmp.Diff(state, got))
+	}
+}
+
+func TestVolumeHasOneAgent(t *testing.T) {
+	dir := t.TempDir()
+	for i, want := range []bool{true, false} {
+		store, err := OpenStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.TryLock(); err != nil || got != want {
+			t.Errorf("agent %d: got %v, %v", i, got, err)
+		}
+		t.Cleanup(func() { _ = store.lock.Close() })
+	}
+}
+
+func TestConfigStoreKeepsWhatIsGood(t *testing.T) {
+	store, err := NewConfigStore(filepath.Join(t.TempDir(), "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(content string) string {
+		t.Helper()
+		dir, err := store.Stage(map[string]string{"a.conf": content})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Use(filepath.Base(dir)); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Base(dir)
+	}
+	if store.Current() != "" || store.Good() != "" {
+		t.Error("a new store has something")
+	}
+	a := use("a")
+	if err := store.MarkGood(); err != nil {
+		t.Fatal(err)
+	}
+	b := use("b")
+	if store.Current() != b || store.Good() != a {
+		t.Errorf("current %q, good %q; want %q, %q", store.Current(), store.Good(), b, a)
+	}
+	if content, err := os.ReadFile(filepath.Join(store.Path(), "a.conf")); err != nil || string(content) != "b" {
+		t.Errorf("the engine reads %q, %v", content, err)
+	}
+	if err := store.Use(a); err != nil {
+		t.Fatal(err)
+	}
+	if content, _ := os.ReadFile(filepath.Join(store.Path(), "a.conf")); string(content) != "a" {
+		t.Errorf("after going back the engine reads %q", content)
+	}
+	c := use("c")
+	if err := store.MarkGood(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := filepath.Glob(filepath.Join(filepath.Dir(store.Path()), "*")); len(entries) != 3 {
+		t.Errorf("want current, good and %s, got %v", c, entries)
+	}
+}
+
+func TestMountedFilesLeaveOutWhatTheKubeletKeeps(t *testing.T) {
+	dir := t.TempDir()
+	version := filepath.Join(dir, "..2026")
+	if err := os.Mkdir(version, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(version, "a.conf"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{"..data": "..2026", "a.conf": "..data/a.conf"} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := readMounted(dir)
+	if want := map[string]string{"a.conf": "x"}; err != nil || !cmp.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if hash, _, err := mountedHash(filepath.Join(dir, "missing")); hash != "" || err != nil {
+		t.Errorf("a mount that is missing has hash %q, %v", hash, err)
+	}
+}
