@@ -1,4 +1,4 @@
-// Package cgroup keeps everything that the cluster runs in one tree of control groups, /kdev. Whatever a process of ours starts,
+// Package cgroup keeps everything that the cluster runs in one tree of control groups. Whatever a process of ours starts,
 // and what that starts, is in there; so nothing escapes when the cluster is taken down, whoever its parent has become.
 //
 // On a machine with cgroup v1 the tree exists once per controller. Processes of the system (containerd, kubelet, ...) join the two
@@ -18,23 +18,26 @@ import (
 	"time"
 )
 
-// Root is the name of the tree.
-const Root = "kdev"
-
 // Tree is the tree in all hierarchies.
 type Tree struct {
+	// root is the name of the tree.
+	root string
 	// mounts are the hierarchies, by name of their controllers; v2 has one, with the name "".
 	mounts map[string]string
 	v2     bool
 }
 
-// Detect finds the hierarchies.
-func Detect() (Tree, error) {
+// Detect finds the hierarchies, for a tree of that name.
+func Detect(root string) (Tree, error) {
+	if root == "" {
+		return Tree{}, errors.New("a tree of control groups needs a name: without, it would be the whole machine")
+	}
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return Tree{}, fmt.Errorf("reading the mounts: %w", err)
 	}
 	t := parseMounts(string(data))
+	t.root = root
 	if len(t.mounts) == 0 {
 		return Tree{}, errors.New("no control groups are mounted")
 	}
@@ -72,7 +75,7 @@ func (t Tree) V2() bool { return t.v2 }
 func (t Tree) Create(elem ...string) error {
 	for _, mount := range t.mounts {
 		dir := mount
-		for _, name := range append([]string{Root}, elem...) {
+		for _, name := range append([]string{t.root}, elem...) {
 			if err := t.delegate(dir); err != nil {
 				return err
 			}
@@ -134,7 +137,7 @@ func (t Tree) JoinFiles(elem ...string) []string {
 	var files []string
 	for _, name := range names {
 		if mount, ok := t.mounts[name]; ok {
-			files = append(files, filepath.Join(append(append([]string{mount, Root}, elem...), "cgroup.procs")...))
+			files = append(files, filepath.Join(append(append([]string{mount, t.root}, elem...), "cgroup.procs")...))
 		}
 	}
 	return files
@@ -191,7 +194,7 @@ func (t Tree) Remove() error {
 // RemoveEmpty removes a group, and the tree if nothing else is in it. A group in use stays.
 func (t Tree) RemoveEmpty(elem ...string) {
 	for _, mount := range t.mounts {
-		root := filepath.Join(mount, Root)
+		root := filepath.Join(mount, t.root)
 		for _, dir := range []string{filepath.Join(append([]string{root}, elem...)...), root} {
 			_ = syscall.Rmdir(dir)
 		}
@@ -203,7 +206,7 @@ func (t Tree) dirs() []string {
 	var dirs []string
 	for _, mount := range t.mounts {
 		// Groups vanish while we look: what cannot be read is gone.
-		_ = filepath.WalkDir(filepath.Join(mount, Root), func(path string, entry fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Join(mount, t.root), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				dirs = append(dirs, path)
 			}

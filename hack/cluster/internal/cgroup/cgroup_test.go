@@ -43,11 +43,11 @@ func TestParseMounts(t *testing.T) {
 }
 
 func TestJoinFiles(t *testing.T) {
-	v1 := Tree{mounts: map[string]string{"cpu": "/c/cpu", "pids": "/c/pids", "freezer": "/c/freezer", "": "/c/unified"}}
+	v1 := Tree{root: "kdev", mounts: map[string]string{"cpu": "/c/cpu", "pids": "/c/pids", "freezer": "/c/freezer", "": "/c/unified"}}
 	if got, want := v1.JoinFiles("n1", "system"), []string{"/c/pids/kdev/n1/system/cgroup.procs", "/c/freezer/kdev/n1/system/cgroup.procs"}; !slices.Equal(got, want) {
 		t.Errorf("v1: %v", got)
 	}
-	v2 := Tree{mounts: map[string]string{"": "/c"}, v2: true}
+	v2 := Tree{root: "kdev", mounts: map[string]string{"": "/c"}, v2: true}
 	if got, want := v2.JoinFiles("fab", "system"), []string{"/c/kdev/fab/system/cgroup.procs"}; !slices.Equal(got, want) {
 		t.Errorf("v2: %v", got)
 	}
@@ -61,7 +61,7 @@ func TestCreateAndRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tree := Tree{mounts: map[string]string{"cpuset": mount}}
+	tree := Tree{root: "kdev", mounts: map[string]string{"cpuset": mount}}
 	for range 2 {
 		if err := tree.Create("n1", "system"); err != nil {
 			t.Fatal(err)

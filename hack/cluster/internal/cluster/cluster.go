@@ -31,6 +31,7 @@ type Cluster struct {
 	programs Programs
 	log      io.Writer
 	tree     cgroup.Tree
+	net      network
 	table    process.Table
 }
 
@@ -39,12 +40,12 @@ func New(cache paths.Cache, programs Programs, log io.Writer) (*Cluster, error) 
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the local cluster needs root: it makes network namespaces, control groups and mounts")
 	}
-	tree, err := cgroup.Detect()
+	tree, err := cgroup.Detect(cache.Instance())
 	if err != nil {
 		return nil, err
 	}
 	return &Cluster{
-		cache: cache, programs: programs, log: log, tree: tree,
+		cache: cache, programs: programs, log: log, tree: tree, net: network(cache.Instance()),
 		table: process.Table{Records: cache.Cluster("run"), Logs: cache.Cluster("logs")},
 	}, nil
 }
@@ -100,7 +101,7 @@ func (c *Cluster) start(ctx context.Context, place, name string, args []string, 
 		return err
 	}
 	return c.table.Start(ctx, process.Spec{
-		Name: name, Args: args, Netns: netnsFile(place), Cgroups: c.tree.JoinFiles(place, "system"), Files: files,
+		Name: name, Args: args, Netns: c.net.file(place), Cgroups: c.tree.JoinFiles(place, "system"), Files: files,
 	})
 }
 

@@ -55,10 +55,10 @@ func (c *Cluster) removeTraces(ctx context.Context) error {
 		func() error { return unmountBelow(c.cache.Cluster()) },
 		func() error { return unmountBelow(c.cache.Temp()) },
 		func() error { return detachBelow(c.cache.Cluster()) },
-		func() error { return removeNetwork(ctx) },
+		func() error { return c.net.remove(ctx) },
 		c.tree.Remove,
 		func() error { return restoreSysctls(c.cache.Cluster("sysctls.json")) },
-		func() error { return removeStrayFiles(c.cache.Cluster()) },
+		func() error { return removeStrayFiles(c.cache.Cluster(), c.cache.Instance()) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

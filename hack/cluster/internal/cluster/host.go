@@ -99,7 +99,7 @@ func (c *Cluster) removeShimSockets() error {
 }
 
 // removeStrayFiles removes what was written elsewhere: links to logs of Pods, the CNI plugins' notes, and empty folders.
-func removeStrayFiles(cluster string) error {
+func removeStrayFiles(cluster, instance string) error {
 	logs, err := filepath.Glob("/var/log/containers/*.log")
 	if err != nil {
 		return fmt.Errorf("listing links to logs: %w", err)
@@ -111,13 +111,13 @@ func removeStrayFiles(cluster string) error {
 			}
 		}
 	}
-	notes, err := filepath.Glob("/var/lib/cni/results/kdev-*")
+	notes, err := filepath.Glob("/var/lib/cni/results/" + instance + "-*")
 	if err != nil {
 		return fmt.Errorf("listing notes of CNI plugins: %w", err)
 	}
 	for _, note := range notes {
 		// The loopback plugin's is named by the same container.
-		container := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(note), "kdev-"), "-eth0")
+		container := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(note), instance+"-"), "-eth0")
 		for _, file := range []string{note, "/var/lib/cni/results/cni-loopback-" + container + "-lo"} {
 			if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("removing a note of a CNI plugin: %w", err)
@@ -138,7 +138,7 @@ var strays = []string{
 
 // Command returns a command that runs in the namespace and the control group of a node or of the fabric. It dies with this process.
 func (c *Cluster) Command(ctx context.Context, place string, args ...string) (*exec.Cmd, error) {
-	return process.Command(ctx, process.Spec{Name: args[0], Args: args, Netns: netnsFile(place), Cgroups: c.tree.JoinFiles(place, "system")})
+	return process.Command(ctx, process.Spec{Name: args[0], Args: args, Netns: c.net.file(place), Cgroups: c.tree.JoinFiles(place, "system")})
 }
 
 // BuildCommand returns a command that runs in a control group of ours, so that `down` ends it and all that it has started.

@@ -15,13 +15,24 @@ import (
 	"github.com/platform-io/database-operator/hack/cluster/internal/process"
 )
 
-// makeNetwork makes the namespaces, links and routes for the nodes. Nothing of it is in the host's namespace.
-func makeNetwork(ctx context.Context, nodes []node) error {
-	if err := makeFabric(ctx); err != nil {
+// network is a network, by the name of its cluster.
+type network string
+
+const netnsDir = "/run/netns"
+
+// netns is the name of the network namespace of a node or of the fabric.
+func (w network) netns(place string) string { return string(w) + "-" + place }
+
+// file is the file of that namespace.
+func (w network) file(place string) string { return filepath.Join(netnsDir, w.netns(place)) }
+
+// create makes the namespaces, links and routes for the nodes. Nothing of it is in the host's namespace.
+func (w network) create(ctx context.Context, nodes []node) error {
+	if err := w.makeFabric(ctx); err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		if err := connect(ctx, n); err != nil {
+		if err := w.connect(ctx, n); err != nil {
 			return fmt.Errorf("connecting %s: %w", n.name, err)
 		}
 	}
@@ -30,7 +41,7 @@ func makeNetwork(ctx context.Context, nodes []node) error {
 			if from.name == to.name {
 				continue
 			}
-			if err := ip(ctx, from.name, "route", "replace", to.podCIDR(), "via", to.address()); err != nil {
+			if err := w.ip(ctx, from.name, "route", "replace", to.podCIDR(), "via", to.address()); err != nil {
 				return fmt.Errorf("routing from %s to %s: %w", from.name, to.name, err)
 			}
 		}
@@ -39,31 +50,31 @@ func makeNetwork(ctx context.Context, nodes []node) error {
 }
 
 // makeFabric makes the namespace of the control plane, with a bridge to which the nodes are connected.
-func makeFabric(ctx context.Context) error {
-	if err := addNetns(ctx, fabric); err != nil {
+func (w network) makeFabric(ctx context.Context) error {
+	if err := w.addNetns(ctx, fabric); err != nil {
 		return err
 	}
-	if !hasLink(ctx, fabric, "br0") {
-		if err := ip(ctx, fabric, "link", "add", "br0", "type", "bridge"); err != nil {
+	if !w.hasLink(ctx, fabric, "br0") {
+		if err := w.ip(ctx, fabric, "link", "add", "br0", "type", "bridge"); err != nil {
 			return err
 		}
 	}
-	if err := ip(ctx, fabric, "address", "replace", fabricAddress+"/"+fabricPrefix, "dev", "br0"); err != nil {
+	if err := w.ip(ctx, fabric, "address", "replace", fabricAddress+"/"+fabricPrefix, "dev", "br0"); err != nil {
 		return err
 	}
-	if err := ip(ctx, fabric, "link", "set", "br0", "up"); err != nil {
+	if err := w.ip(ctx, fabric, "link", "set", "br0", "up"); err != nil {
 		return err
 	}
-	return forwardPackets(ctx, fabric)
+	return w.forwardPackets(ctx, fabric)
 }
 
 // connect makes the namespace of a node and its link to the bridge.
-func connect(ctx context.Context, n node) error {
-	if err := addNetns(ctx, n.name); err != nil {
+func (w network) connect(ctx context.Context, n node) error {
+	if err := w.addNetns(ctx, n.name); err != nil {
 		return err
 	}
-	if !hasLink(ctx, n.name, "eth0") {
-		err := ip(ctx, "", "link", "add", n.veth(), "netns", netns(fabric), "type", "veth", "peer", "name", "eth0", "netns", netns(n.name))
+	if !w.hasLink(ctx, n.name, "eth0") {
+		err := w.ip(ctx, "", "link", "add", n.veth(), "netns", w.netns(fabric), "type", "veth", "peer", "name", "eth0", "netns", w.netns(n.name))
 		if err != nil {
 			return err
 		}
@@ -79,35 +90,35 @@ func connect(ctx context.Context, n node) error {
 		{fabric, []string{"route", "replace", n.podCIDR(), "via", n.address()}},
 	}
 	for _, step := range steps {
-		if err := ip(ctx, step.namespace, step.args...); err != nil {
+		if err := w.ip(ctx, step.namespace, step.args...); err != nil {
 			return err
 		}
 	}
-	return forwardPackets(ctx, n.name)
+	return w.forwardPackets(ctx, n.name)
 }
 
 // addNetns makes a namespace. A file that is none is what remains when its making was interrupted.
-func addNetns(ctx context.Context, name string) error {
-	if ip(ctx, name, "link", "set", "lo", "up") == nil {
+func (w network) addNetns(ctx context.Context, name string) error {
+	if w.ip(ctx, name, "link", "set", "lo", "up") == nil {
 		return nil
 	}
-	if err := os.Remove(netnsFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(w.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing a broken namespace: %w", err)
 	}
-	if err := ip(ctx, "", "netns", "add", netns(name)); err != nil {
+	if err := w.ip(ctx, "", "netns", "add", w.netns(name)); err != nil {
 		return err
 	}
-	return ip(ctx, name, "link", "set", "lo", "up")
+	return w.ip(ctx, name, "link", "set", "lo", "up")
 }
 
-func hasLink(ctx context.Context, namespace, link string) bool {
-	return ip(ctx, namespace, "link", "show", "dev", link) == nil
+func (w network) hasLink(ctx context.Context, namespace, link string) bool {
+	return w.ip(ctx, namespace, "link", "show", "dev", link) == nil
 }
 
 // forwardPackets makes a namespace a router. The setting can be written only by a process inside.
-func forwardPackets(ctx context.Context, namespace string) error {
+func (w network) forwardPackets(ctx context.Context, namespace string) error {
 	cmd, err := process.Command(ctx, process.Spec{
-		Name: "sysctl", Netns: netnsFile(namespace), Args: []string{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
+		Name: "sysctl", Netns: w.file(namespace), Args: []string{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"},
 	})
 	if err != nil {
 		return err
@@ -119,9 +130,9 @@ func forwardPackets(ctx context.Context, namespace string) error {
 }
 
 // ip runs the command ip of iproute2 for a namespace of ours, or for the host's if none is given.
-func ip(ctx context.Context, namespace string, args ...string) error {
+func (w network) ip(ctx context.Context, namespace string, args ...string) error {
 	if namespace != "" {
-		args = append([]string{"-n", netns(namespace)}, args...)
+		args = append([]string{"-n", w.netns(namespace)}, args...)
 	}
 	cmd := exec.CommandContext(ctx, "ip", args...)
 	if output, err := cmd.CombinedOutput(); err != nil {
@@ -130,14 +141,14 @@ func ip(ctx context.Context, namespace string, args ...string) error {
 	return nil
 }
 
-// removeNetwork removes all namespaces of ours, and with them every link and route.
-func removeNetwork(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(netnsDir, netnsPrefix+"*"))
+// remove removes all namespaces of ours, and with them every link and route.
+func (w network) remove(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(netnsDir, w.netns("*")))
 	if err != nil {
 		return fmt.Errorf("listing network namespaces: %w", err)
 	}
 	for _, file := range files {
-		if err := ip(ctx, "", "netns", "delete", filepath.Base(file)); err == nil {
+		if err := w.ip(ctx, "", "netns", "delete", filepath.Base(file)); err == nil {
 			continue
 		}
 		// Its making was interrupted between the file and the mount.

@@ -71,7 +71,7 @@ func (c *Cluster) configure(n node) error {
 		"resolv.conf":     []byte("nameserver " + fabricAddress + "\n"),
 	}
 	configs := map[string]object{
-		filepath.Join("cni", "10-kdev.conflist"): cniConfig(n),
+		filepath.Join("cni", "10-pods.conflist"): cniConfig(n),
 		"kubelet.json":                           kubeletConfig(n, c.pki()),
 		"kube-proxy.json":                        proxyConfig(n),
 	}

@@ -64,7 +64,7 @@ type object = map[string]any
 func cniConfig(n node) object {
 	return object{
 		"cniVersion": "0.4.0",
-		"name":       "kdev",
+		"name":       n.instance,
 		"plugins": []object{
 			{
 				"type":   "ptp",
@@ -88,7 +88,7 @@ func kubeletConfig(n node, certs pki.Dir) object {
 		"kind":                     "KubeletConfiguration",
 		"failCgroupV1":             false,
 		"cgroupDriver":             "cgroupfs",
-		"cgroupRoot":               "/kdev/" + n.name,
+		"cgroupRoot":               n.cgroup(),
 		"containerRuntimeEndpoint": "unix://" + n.socket(),
 		"address":                  n.address(),
 		"tlsCertFile":              certs.Cert(n.process("kubelet")),

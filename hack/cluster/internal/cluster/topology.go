@@ -30,30 +30,26 @@ const (
 	apiPort       = 6443
 	dnsService    = "10.96.0.10"
 	clusterDomain = "cluster.local"
-	netnsDir      = "/run/netns"
-	netnsPrefix   = "kdev-"
 )
 
 // internalServer is the API server as seen from inside.
 var internalServer = fmt.Sprintf("https://%s:%d", fabricAddress, apiPort)
 
-// netns returns the name of the network namespace of a node or of the fabric.
-func netns(name string) string { return netnsPrefix + name }
-
-// netnsFile returns the file of that namespace.
-func netnsFile(name string) string { return filepath.Join(netnsDir, netns(name)) }
-
 // node is one node, numbered from 1.
 type node struct {
-	number int
-	name   string
-	dir    string
+	instance string // the name of the cluster
+	number   int
+	name     string
+	dir      string
 }
 
 func newNode(cache paths.Cache, number int) node {
 	name := "n" + strconv.Itoa(number)
-	return node{number: number, name: name, dir: cache.Cluster(name)}
+	return node{instance: cache.Instance(), number: number, name: name, dir: cache.Cluster(name)}
 }
+
+// cgroup is the control group of the node's Pods.
+func (n node) cgroup() string { return "/" + n.instance + "/" + n.name }
 
 func (n node) path(elem ...string) string { return filepath.Join(append([]string{n.dir}, elem...)...) }
 

@@ -45,7 +45,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 		return err
 	}
 	c.step(began, "images imported")
-	if err := makeNetwork(ctx, nodes); err != nil {
+	if err := c.net.create(ctx, nodes); err != nil {
 		return err
 	}
 	c.step(began, "network of %d nodes", len(nodes))

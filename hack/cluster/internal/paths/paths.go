@@ -3,9 +3,13 @@
 package paths
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 )
 
 // EnvCache overrides the folder of everything that the cluster command writes.
@@ -38,6 +42,18 @@ func Default() (Cache, error) {
 	}
 	return Cache(dir), nil
 }
+
+// Instance is the name by which what a cluster has outside its folder is known: namespaces and control groups. Every cache has a
+// cluster of its own, and they do not meet; the one in the usual place of this user has the plain name.
+func (c Cache) Instance() string {
+	if home, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil && string(c) == filepath.Join(home.HomeDir, ".cache", "database-operator") {
+		return instance
+	}
+	hash := sha256.Sum256([]byte(c))
+	return instance + hex.EncodeToString(hash[:3])
+}
+
+const instance = "kdev"
 
 // Bin is the folder of the programs, with links by their usual names.
 func (c Cache) Bin(elem ...string) string { return c.join("bin", elem) }
