@@ -33,15 +33,15 @@ func main() {
 	watch := flag.Bool("watch", true, "keep watching until interrupted")
 	flag.Parse()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *kubeconfig, *namespace, *create, *watch); err != nil {
+	if err := run(*kubeconfig, *namespace, *create, *watch); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kubeconfig, namespace, create string, watch bool) error {
+func run(kubeconfig, namespace, create string, watch bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
@@ -72,7 +72,7 @@ func apply(ctx context.Context, client versioned.Interface, namespace, name stri
 	if err != nil {
 		return fmt.Errorf("apply Database %s/%s: %w", namespace, name, err)
 	}
-	fmt.Printf("applied  %s\n", describe(applied))
+	fmt.Fprintf(os.Stdout, "applied  %s\n", describe(applied))
 	return nil
 }
 
@@ -82,7 +82,7 @@ func list(ctx context.Context, client versioned.Interface, namespace string) err
 		return fmt.Errorf("list Databases in %s: %w", namespace, err)
 	}
 	for i := range databases.Items {
-		fmt.Printf("listed   %s\n", describe(&databases.Items[i]))
+		fmt.Fprintf(os.Stdout, "listed   %s\n", describe(&databases.Items[i]))
 	}
 	return nil
 }
@@ -121,9 +121,9 @@ func follow(ctx context.Context, client versioned.Interface, namespace string) e
 func show(what string, o any) {
 	switch object := o.(type) {
 	case *dbv1.Database:
-		fmt.Printf("%-8s %s\n", what, describe(object))
+		fmt.Fprintf(os.Stdout, "%-8s %s\n", what, describe(object))
 	case cache.DeletedFinalStateUnknown: // the end was missed while the watch was down
-		fmt.Printf("%-8s %s\n", what, object.Key)
+		fmt.Fprintf(os.Stdout, "%-8s %s\n", what, object.Key)
 	}
 }
 

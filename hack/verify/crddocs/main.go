@@ -11,6 +11,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +58,7 @@ func check(folder string) ([]string, error) {
 	}
 	var problems []string
 	for _, file := range files {
-		data, err := os.ReadFile(file) //nolint:gosec // named by the caller
+		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("reading a CRD: %w", err)
 		}
@@ -139,9 +140,7 @@ func facts(schema apiextensionsv1.JSONSchemaProps) []string {
 	for _, value := range schema.Enum {
 		out = append(out, strings.Trim(string(value.Raw), `"`))
 	}
-	// The form of quantities, times and durations bounds them, and their length says nothing.
-	formed := schema.XIntOrString || schema.Format == "date-time" || strings.Contains(schema.Pattern, "(ms|s|m|h)") || strings.HasPrefix(schema.Pattern, "^([01][0-9]")
-	if !formed && len(schema.Enum) == 0 {
+	if len(schema.Enum) == 0 && !formed(schema) {
 		for _, limit := range []*int64{schema.MaxLength, schema.MaxItems, schema.MaxProperties} {
 			if limit != nil {
 				out = append(out, strconv.FormatInt(*limit, 10))
@@ -149,9 +148,15 @@ func facts(schema apiextensionsv1.JSONSchemaProps) []string {
 		}
 	}
 	for _, limit := range []*float64{schema.Minimum, schema.Maximum} {
-		if limit != nil && *limit > -2147483648 && *limit < 2147483647 {
+		if limit != nil && *limit > math.MinInt32 && *limit < math.MaxInt32 {
 			out = append(out, strconv.FormatFloat(*limit, 'f', -1, 64))
 		}
 	}
 	return out
+}
+
+// formed says whether the form bounds a text, so that its length says nothing: quantities, times and durations.
+func formed(schema apiextensionsv1.JSONSchemaProps) bool {
+	return schema.XIntOrString || schema.Format == "date-time" ||
+		strings.Contains(schema.Pattern, "(ms|s|m|h)") || strings.HasPrefix(schema.Pattern, "^([01][0-9]")
 }

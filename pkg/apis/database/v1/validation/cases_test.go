@@ -34,8 +34,6 @@ func quantity(s string) *resource.Quantity {
 	return &q
 }
 
-func pointer[T any](v T) *T { return &v }
-
 func duration(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
 
 func s3() *dbv1.BackupDestination {
@@ -206,8 +204,8 @@ var ruleCases = []ruleCase{
 	{rule: "storage-required", wrong: "no storage", at: "spec.storage.size", bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage = nil })},
 	{rule: "storage-required", wrong: "storage without a size", engine: dbv1.Redis, at: "spec.storage.size", bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage.Size = nil })},
 	{rule: "storage-added", wrong: "storage taken from a Redis", engine: dbv1.Redis, at: "spec.storage", change: true, bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage = nil })},
-	{rule: "storage-class-immutable", wrong: "another storage class", at: "spec.storage.storageClassName", change: true, before: func(s *dbv1.DatabaseSpec) { s.Storage.StorageClassName = pointer("slow") }, bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage.StorageClassName = pointer("fast") })},
-	{rule: "storage-class-immutable", wrong: "a storage class where there was none", at: "spec.storage.storageClassName", change: true, bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage.StorageClassName = pointer("fast") })},
+	{rule: "storage-class-immutable", wrong: "another storage class", at: "spec.storage.storageClassName", change: true, before: func(s *dbv1.DatabaseSpec) { s.Storage.StorageClassName = new("slow") }, bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage.StorageClassName = new("fast") })},
+	{rule: "storage-class-immutable", wrong: "a storage class where there was none", at: "spec.storage.storageClassName", change: true, bad: spec(func(s *dbv1.DatabaseSpec) { s.Storage.StorageClassName = new("fast") })},
 	{rule: "storage-size", wrong: "a negative size", at: "spec.storage.size", bad: size("-5Gi")},
 	{rule: "storage-size", wrong: "no size at all", at: "spec.storage.size", bad: size("0Gi")},
 	{rule: "storage-shrink", wrong: "a smaller volume", at: "spec.storage.size", context: Context{CurrentStorageSize: quantity("20Gi")}, bad: size("10Gi")},
@@ -221,7 +219,7 @@ var ruleCases = []ruleCase{
 	{rule: "port-agent", wrong: "the agent's port", at: "spec.networking.port", bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 8008} })},
 	{rule: "metrics-port-agent", wrong: "metrics on the agent's port", at: "spec.observability.metrics.port", bad: metrics(dbv1.MetricsSpec{Port: 8009})},
 	{rule: "metrics-port", wrong: "metrics on the clients' port", at: "spec.observability.metrics.port", bad: metrics(dbv1.MetricsSpec{Port: 5432})},
-	{rule: "service-monitor", wrong: "a monitor of no metrics", at: "spec.observability.metrics.serviceMonitor", bad: metrics(dbv1.MetricsSpec{Enabled: pointer(false), ServiceMonitor: true})},
+	{rule: "service-monitor", wrong: "a monitor of no metrics", at: "spec.observability.metrics.serviceMonitor", bad: metrics(dbv1.MetricsSpec{Enabled: new(false), ServiceMonitor: true})},
 	{rule: "redis-cluster-port", wrong: "a port without room for the bus", engine: dbv1.Redis, at: "spec.networking.port", before: topology(dbv1.Cluster, 2, 3), bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 60000} })},
 	{rule: "tls-one-source", wrong: "two sources of a certificate", at: "spec.networking.tls.secretName", bad: tls(dbv1.TLSSpec{Enabled: true, CertManager: true, SecretName: "mine"})},
 	{rule: "tls-source", wrong: "no source of a certificate", at: "spec.networking.tls", bad: tls(dbv1.TLSSpec{Enabled: true})},
