@@ -112,19 +112,32 @@ func TestAnAgentsPermissions(t *testing.T) {
 		return review.Status.Allowed
 	}
 	for _, a := range []access{
-		{"get", dbv1.GroupName, "databaseinstances", "", "db-0"}, {"watch", dbv1.GroupName, "databaseinstances", "", "db-0"},
-		{"patch", dbv1.GroupName, "databaseinstances", "status", "db-0"}, {"get", "", "pods", "", "db-0"}, {"patch", "", "pods", "", "db-0"},
-		{"get", "", "secrets", "", "db-accounts"}, {"update", "coordination.k8s.io", "leases", "", "db-primary"}, {"watch", "coordination.k8s.io", "leases", "", "db-primary"},
+		{"get", dbv1.GroupName, "databaseinstances", "", "db-0"},
+		{"watch", dbv1.GroupName, "databaseinstances", "", "db-0"},
+		{"patch", dbv1.GroupName, "databaseinstances", "status", "db-0"},
+		{"get", "", "pods", "", "db-0"},
+		{"patch", "", "pods", "", "db-0"},
+		{"get", "", "secrets", "", "db-accounts"},
+		{"update", "coordination.k8s.io", "leases", "", "db-primary"},
+		{"watch", "coordination.k8s.io", "leases", "", "db-primary"},
 	} {
 		if !may(a) {
 			t.Errorf("the agent may not %+v", a)
 		}
 	}
 	for _, a := range []access{
-		{"patch", dbv1.GroupName, "databaseinstances", "", "db-0"}, {"patch", dbv1.GroupName, "databaseinstances", "status", "other-0"},
-		{"get", dbv1.GroupName, "databases", "", "db"}, {"delete", "", "pods", "", "db-0"}, {"patch", "", "pods", "", "other-0"}, {"list", "", "pods", "", ""},
-		{"get", "", "secrets", "", "other-accounts"}, {"list", "", "secrets", "", ""}, {"patch", "", "secrets", "", "db-accounts"},
-		{"create", "coordination.k8s.io", "leases", "", ""}, {"update", "coordination.k8s.io", "leases", "", "other-primary"}, {"get", "", "configmaps", "", "db-config"},
+		{"patch", dbv1.GroupName, "databaseinstances", "", "db-0"},
+		{"patch", dbv1.GroupName, "databaseinstances", "status", "other-0"},
+		{"get", dbv1.GroupName, "databases", "", "db"},
+		{"delete", "", "pods", "", "db-0"},
+		{"patch", "", "pods", "", "other-0"},
+		{"list", "", "pods", "", ""},
+		{"get", "", "secrets", "", "other-accounts"},
+		{"list", "", "secrets", "", ""},
+		{"patch", "", "secrets", "", "db-accounts"},
+		{"create", "coordination.k8s.io", "leases", "", ""},
+		{"update", "coordination.k8s.io", "leases", "", "other-primary"},
+		{"get", "", "configmaps", "", "db-config"},
 	} {
 		if may(a) {
 			t.Errorf("the agent may %+v", a)

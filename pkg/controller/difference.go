@@ -37,12 +37,12 @@ func difference(rendered map[string]any, live metav1.Object) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	desired := comparable(rendered)
+	desired := ownable(rendered)
 	return compareMap("", desired, liveFields, owned), nil
 }
 
-// comparable leaves out what identifies an object: the API server does not record it as owned.
-func comparable(rendered map[string]any) map[string]any {
+// ownable leaves out what identifies an object: the API server does not record it as owned.
+func ownable(rendered map[string]any) map[string]any {
 	desired := map[string]any{}
 	for key, value := range rendered {
 		if key != "apiVersion" && key != "kind" && key != "metadata" {

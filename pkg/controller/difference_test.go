@@ -29,7 +29,11 @@ func service(ownedFields string) *corev1.Service {
 	}
 }
 
-func fields(text string) *metav1.FieldsV1 { return &metav1.FieldsV1{Raw: []byte(text)} }
+func fields(text string) *metav1.FieldsV1 {
+	out := &metav1.FieldsV1{}
+	out.SetRawBytes([]byte(text))
+	return out
+}
 
 const allOwned = `{"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:selector":{},"f:ports":{"k:{\"port\":5432,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}}`
 

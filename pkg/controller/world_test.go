@@ -304,10 +304,15 @@ func (w *world) versions() map[string]string {
 	out := map[string]string{}
 	for _, gvr := range []schema.GroupVersionResource{
 		dbv1.SchemeGroupVersion.WithResource("databases"), dbv1.SchemeGroupVersion.WithResource("databaseinstances"),
-		{Group: "apps", Version: "v1", Resource: "statefulsets"}, {Version: "v1", Resource: "pods"},
-		{Version: "v1", Resource: "services"}, {Version: "v1", Resource: "configmaps"}, {Version: "v1", Resource: "secrets"},
-		{Version: "v1", Resource: "serviceaccounts"}, {Version: "v1", Resource: "persistentvolumeclaims"},
-		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}, {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+		{Group: "apps", Version: "v1", Resource: "statefulsets"},
+		{Version: "v1", Resource: "pods"},
+		{Version: "v1", Resource: "services"},
+		{Version: "v1", Resource: "configmaps"},
+		{Version: "v1", Resource: "secrets"},
+		{Version: "v1", Resource: "serviceaccounts"},
+		{Version: "v1", Resource: "persistentvolumeclaims"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
 	} {
 		list, err := metadata.NewForConfigOrDie(w.config).Resource(gvr).Namespace(w.namespace).List(w.Context(), metav1.ListOptions{})
 		if err != nil {

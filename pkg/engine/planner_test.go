@@ -97,15 +97,14 @@ func bindingFields(db *dbv1.Database) []metav1.ManagedFieldsEntry {
 	for key := range (postgres.Engine{}).Binding(db, engine.Login{}) {
 		keys = append(keys, `"f:`+key+`":{}`)
 	}
-	return []metav1.ManagedFieldsEntry{{
-		Manager: naming.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{` + strings.Join(keys, ",") + `}}`)},
-	}}
+	fields := &metav1.FieldsV1{}
+	fields.SetRawBytes([]byte(`{"f:data":{` + strings.Join(keys, ",") + `}}`))
+	return []metav1.ManagedFieldsEntry{{Manager: naming.FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: fields}}
 }
 
 func (s scene) makePod(shape resources.Shape) {
 	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
-	s.Observation.Pods = map[string]*corev1.Pod{"db-0": {
+	s.Pods = map[string]*corev1.Pod{"db-0": {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "db-0", UID: "pod-uid-1", Labels: map[string]string{naming.LabelGroup: "db"},
 			Annotations: map[string]string{naming.AnnotationTemplateHash: hashes.Template, naming.AnnotationSpecHash: hashes.Spec},
@@ -116,7 +115,7 @@ func (s scene) makePod(shape resources.Shape) {
 
 func (s scene) makeInstance(shape resources.Shape) {
 	hash := confighash.ConfigHash(shape.Config)
-	s.Observation.Instances = map[string]*dbv1.DatabaseInstance{"db-0": {
+	s.Instances = map[string]*dbv1.DatabaseInstance{"db-0": {
 		ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "instance-uid"},
 		Spec:       dbv1.DatabaseInstanceSpec{DatabaseName: "db", ConfigHash: hash, SystemID: systemID},
 		Status: dbv1.DatabaseInstanceStatus{

@@ -40,6 +40,10 @@ type restart struct {
 	notBefore time.Time
 	// broken is true when the instance does not serve anyway.
 	broken bool
+	// release is true when only a new release of the operator asks for it.
+	release bool
+	// didNotHelp is true when it was just done for the same reason.
+	didNotHelp bool
 }
 
 // judgeRestarts lists the wanted restarts in the order in which they are to happen, each with the
@@ -72,7 +76,7 @@ func (p *planner) wantedRestart(name string, template resources.Hashes) (restart
 		return p.engineRestart(name), true
 	case pod.Annotations[naming.AnnotationTemplateHash] != template.Template:
 		return restart{
-			instance: name, kind: restartPod, heldBy: GuardOperatorRelease,
+			instance: name, kind: restartPod, release: true,
 			reason: "a new release of the operator makes pods differently; it goes along with the next restart, or with the next maintenance window",
 		}, true
 	}
@@ -98,8 +102,8 @@ func (p *planner) engineRestart(name string) restart {
 	}
 	if op := report.Operation; op != nil && op.Phase == dbv1.OperationSucceeded &&
 		op.ID == fmt.Sprintf("%s-%s-%d", hash, shortUID(p.Pods[name]), report.EngineStarts-1) {
-		// It was just done for this very configuration and did not help: again would be for ever.
-		r.heldBy = GuardDidNotHelp
+		// It was done for this very configuration: again would be for ever.
+		r.didNotHelp = true
 	}
 	return r
 }
@@ -138,47 +142,69 @@ func (p *planner) templateIsLive(pod *corev1.Pod) bool {
 	return false
 }
 
-// The guards: named safety rules that can refuse a disruptive step, for every engine, in one
-// place. A refusal's name is in status.plan and in the condition UpToDate.
+// The guards are named safety rules that can refuse a disruptive step, for every engine, in one
+// place. The first that refuses gives its name to status.plan and to the condition UpToDate.
 const (
 	// GuardPaused: the Database is paused.
 	GuardPaused = "Paused"
-	// GuardMaintenanceWindow: no maintenance window is open.
-	GuardMaintenanceWindow = "MaintenanceWindow"
-	// GuardOneAtATime: another instance is being restarted or is not ready.
-	GuardOneAtATime = "OneAtATime"
 	// GuardOperatorRelease: only a new release of the operator asks for it.
 	GuardOperatorRelease = "OperatorRelease"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
 	// GuardRestarting: the instance is being restarted.
 	GuardRestarting = "Restarting"
+	// GuardOneAtATime: another instance is being restarted or is not ready.
+	GuardOneAtATime = "OneAtATime"
+	// GuardMaintenanceWindow: no maintenance window is open.
+	GuardMaintenanceWindow = "MaintenanceWindow"
 )
 
-// guard filters the wanted restarts: at most one is left without a guard's refusal.
+// circumstances are what the guards judge by beside the step.
+type circumstances struct {
+	// disrupted is the instance that does not serve or will not soon, "" when all do.
+	disrupted string
+	// hasWindows is false when steps may begin at any time.
+	hasWindows bool
+	window     maintenance.Verdict
+}
+
+var guards = []struct {
+	name    string
+	refuses func(p *planner, c *circumstances, r *restart) bool
+}{
+	{GuardPaused, func(p *planner, _ *circumstances, _ *restart) bool { return p.Database.Spec.Lifecycle.Paused }},
+	// A window is the time that a person set aside for what nobody asked for.
+	{GuardOperatorRelease, func(_ *planner, c *circumstances, r *restart) bool {
+		return r.release && (!c.hasWindows || !c.window.Open)
+	}},
+	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
+	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},
+	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {
+		return c.disrupted != "" && c.disrupted != r.instance
+	}},
+	// An instance that does not serve has nothing to lose by not waiting.
+	{GuardMaintenanceWindow, func(_ *planner, c *circumstances, r *restart) bool { return !r.broken && !c.window.Open }},
+}
+
+// guard names the guard that holds each wanted restart: at most one is left without.
 func (p *planner) guard(wanted []restart) []restart {
-	window, err := maintenance.At(p.Database.Spec.Maintenance, p.Now)
-	hasWindows := p.Database.Spec.Maintenance != nil && len(p.Database.Spec.Maintenance.Windows) > 0
-	begun := p.disrupted()
+	c := &circumstances{disrupted: p.disrupted(), hasWindows: p.Database.Spec.Maintenance != nil && len(p.Database.Spec.Maintenance.Windows) > 0}
+	// A window that cannot be read is closed; validation says why.
+	c.window, _ = maintenance.At(p.Database.Spec.Maintenance, p.Now)
 	for i := range wanted {
 		r := &wanted[i]
-		switch {
-		case p.Database.Spec.Lifecycle.Paused:
-			r.heldBy = GuardPaused
-		case r.heldBy == GuardOperatorRelease && hasWindows && window.Open && err == nil:
-			r.heldBy = ""
+		for _, g := range guards {
+			if g.refuses(p, c, r) {
+				r.heldBy = g.name
+				break
+			}
 		}
-		switch {
-		case r.heldBy != "":
-		case p.isRestarting(r.instance):
-			r.heldBy, begun = GuardRestarting, r.instance
-		case begun != "" && begun != r.instance:
-			r.heldBy = GuardOneAtATime
-		case !r.broken && (err != nil || !window.Open):
-			r.heldBy, r.notBefore = GuardMaintenanceWindow, window.Changes
-			p.requeueAt(window.Changes)
-		default:
-			begun = r.instance
+		switch r.heldBy {
+		case "", GuardRestarting:
+			c.disrupted = r.instance
+		case GuardMaintenanceWindow, GuardOperatorRelease:
+			r.notBefore = c.window.Changes
+			p.requeueAt(c.window.Changes)
 		}
 	}
 	return wanted

@@ -78,7 +78,7 @@ func derived(memory int64) map[string]string {
 
 // owned are the settings that the operator decides.
 func owned(db *dbv1.Database) map[string]string {
-	return map[string]string{
+	return map[string]string{ //nolint:gosec // password_encryption is no password
 		"listen_addresses":        "*",
 		"port":                    strconv.Itoa(int(dbv1.Port(db))),
 		"unix_socket_directories": naming.PathRun,

@@ -128,13 +128,17 @@ func blockingGaps(db *dbv1.Database) []engine.Gap {
 	var gaps []engine.Gap
 	recorded := Engine{}.Identity(db.Status.EngineStatus) != ""
 	if db.Spec.Restore != nil && !recorded {
-		gaps = append(gaps, engine.Gap{Condition: dbv1.ConditionRestored, Blocking: true,
-			Message: "not supported yet: spec.restore. Nothing was created, because an empty database is not what you asked for; remove spec.restore to begin empty."})
+		gaps = append(gaps, engine.Gap{
+			Condition: dbv1.ConditionRestored, Blocking: true,
+			Message: "not supported yet: spec.restore. Nothing was created, because an empty database is not what you asked for; remove spec.restore to begin empty.",
+		})
 	}
 	if current := db.Status.CurrentVersion; current != "" && major(current) != major(db.Spec.Version) {
-		gaps = append(gaps, engine.Gap{Condition: dbv1.ConditionUpToDate, Blocking: true,
+		gaps = append(gaps, engine.Gap{
+			Condition: dbv1.ConditionUpToDate, Blocking: true,
 			Message: fmt.Sprintf("not supported yet: major upgrades, here from %s to %s. The database runs on unchanged; set spec.version back to a %s, or dump it and load it into a new Database.",
-				current, db.Spec.Version, major(current))})
+				current, db.Spec.Version, major(current)),
+		})
 	}
 	return gaps
 }

@@ -46,13 +46,17 @@ func TestLogParser(t *testing.T) {
 		},
 		"the server's own end": {
 			stamp + " [1] FATAL:  could not map anonymous shared memory: Cannot allocate memory\n" + stamp + " [1] HINT:  less\n",
-			[]agent.LogEntry{{Severity: "FATAL", Level: agent.LogError, Fatal: true, Message: "could not map anonymous shared memory: Cannot allocate memory",
-				Values: []any{"time", stamp, "pid", "1", "hint", "less"}}},
+			[]agent.LogEntry{{
+				Severity: "FATAL", Level: agent.LogError, Fatal: true, Message: "could not map anonymous shared memory: Cannot allocate memory",
+				Values: []any{"time", stamp, "pid", "1", "hint", "less"},
+			}},
 		},
 		"the end of a session": {
 			stamp + " [9] app@orders FATAL:  password authentication failed for user \"app\"\n",
-			[]agent.LogEntry{{Severity: "FATAL", Level: agent.LogError, Message: `password authentication failed for user "app"`,
-				Values: []any{"time", stamp, "pid", "9", "user", "app", "database", "orders"}}},
+			[]agent.LogEntry{{
+				Severity: "FATAL", Level: agent.LogError, Message: `password authentication failed for user "app"`,
+				Values: []any{"time", stamp, "pid", "9", "user", "app", "database", "orders"},
+			}},
 		},
 		"lines that are not PostgreSQL's": {
 			"postgres: could not find the database system\nExpected to find it\n",
