@@ -39,7 +39,7 @@ func attachLoop(file string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		config := unix.LoopConfig{Fd: uint32(backing.Fd())} //nolint:gosec // a file descriptor
+		config := unix.LoopConfig{Fd: uint32(backing.Fd())}
 		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 		copy(config.Info.File_name[:len(config.Info.File_name)-1], file)
 		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
@@ -57,7 +57,7 @@ func attachLoop(file string) (*os.File, error) {
 // openLoop opens a loop device; where /dev does not follow the kernel, as in containers, its node is made.
 func openLoop(number int) (*os.File, error) {
 	path := "/dev/loop" + strconv.Itoa(number)
-	err := unix.Mknod(path, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number)))) //nolint:gosec // the kernel's own number
+	err := unix.Mknod(path, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number))))
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("making %s: %w", path, err)
 	}

@@ -109,7 +109,7 @@ func forbidServices() error {
 			return fmt.Errorf("setting %s aside: %w", policyFile, err)
 		}
 	}
-	if err := os.WriteFile(policyFile, policy, 0o755); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(policyFile, policy, 0o755); err != nil {
 		return fmt.Errorf("forbidding services: %w", err)
 	}
 	return nil

@@ -45,7 +45,7 @@ func TestNodeStaysInItsFolder(t *testing.T) {
 			t.Errorf("%s is %s", key, dir)
 		}
 	}
-	if config["cgroupRoot"] != n.cgroup() || config["failCgroupV1"] != false {
+	if config["cgroupRoot"] != n.cgroup() || config["failCgroupV1"].(bool) {
 		t.Errorf("control groups: %v, %v", config["cgroupRoot"], config["failCgroupV1"])
 	}
 	data, err := renderJSON(cniConfig(n))
