@@ -27,11 +27,11 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var err error
 	if cluster, err = env.Open(ctx, os.Stderr); err == nil {
 		err = cluster.InstallOperator(ctx)
 	}
+	stop() // from here on a signal ends the tests at once
 	code := 1
 	if err == nil {
 		code = m.Run()

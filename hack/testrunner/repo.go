@@ -42,12 +42,14 @@ func openRepo(ctx context.Context, out io.Writer) (*repo, error) {
 	return &repo{root: root, cache: cache, out: out, prepared: map[string]error{}}, nil
 }
 
-// command is a program in a folder of the repository. When the context ends, it is asked to end, and killed only if it does not.
+// command is a program in a folder of the repository. When the context ends, it and its children are asked to end, and it is killed only
+// if it does not. It has a process group of its own, because "go test" leaves the tests running when it is asked to end.
 func (r *repo) command(ctx context.Context, dir, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = filepath.Join(r.root, dir)
 	cmd.Env = append(os.Environ(), "GOWORK=off", "DATABASE_OPERATOR_CACHE="+r.cache)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Minute
 	return cmd
 }
