@@ -109,26 +109,27 @@ var versioned = regexp.MustCompile(`(?m)(?:^\s*(?:require )?|=> )k8s\.io/([a-z-]
 
 var ownVersions = map[string]bool{"klog": true, "utils": true, "kube-openapi": true, "gengo": true}
 
-// checkKubernetesVersions compares the versions in all go.mod files: k8s.io/kubernetes v1.37.2 goes with v0.37.2 of the others.
+// checkKubernetesVersions looks for different versions in one go.mod, that is, in one program: k8s.io/kubernetes v1.37.2 goes with v0.37.2
+// of the others.
 func checkKubernetesVersions(ctx context.Context, r *repo) error {
 	modules, err := r.modules(ctx)
 	if err != nil {
 		return err
 	}
-	found := map[string][]string{}
 	for _, module := range modules {
 		data, err := os.ReadFile(filepath.Join(r.root, module, "go.mod"))
 		if err != nil {
 			return fmt.Errorf("reading go.mod: %w", err)
 		}
+		found := map[string]string{}
 		for _, match := range versioned.FindAllStringSubmatch(string(data), -1) {
 			if !ownVersions[match[1]] && match[3] != "0.0" { // v0.0.0 stands for what a replace says
-				found[match[3]] = append(found[match[3]], module+": k8s.io/"+match[1])
+				found[match[3]] = match[1]
 			}
 		}
-	}
-	if len(found) > 1 {
-		return fmt.Errorf("more than one version of the Kubernetes modules is required: %v", found)
+		if len(found) > 1 {
+			return fmt.Errorf("module %s requires more than one version of the Kubernetes modules: %v", module, found)
+		}
 	}
 	return nil
 }
