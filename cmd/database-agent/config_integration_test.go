@@ -173,7 +173,8 @@ func TestConfigurationThatDoesNotStartIsTakenBack(t *testing.T) {
 		t.Errorf("want the last good configuration and a refusal, got %+v", status)
 	}
 
-	// What keeps the memory from being had is the same story.
+	// So is memory that nobody has. It must not even be tried: with overcommit, the server would start
+	// and take the memory of the whole machine.
 	f.await("a pending restart", hasApplied(f.ask(with(baseConfig(), "postgresql.conf",
 		strings.Replace(baseConfig()["postgresql.conf"], "shared_buffers = 16MB", "shared_buffers = 8000GB", 1)))))
 	status = f.restart("restart-2", dbv1.OperationFailed)

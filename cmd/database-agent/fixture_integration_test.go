@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -61,7 +60,7 @@ var (
 func agentBinary(t *testing.T) string {
 	t.Helper()
 	binaryOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "agent-bin-")
+		dir, err := os.MkdirTemp("", "agent-bin-") //nolint:usetesting // it outlives the test that makes it
 		if err != nil {
 			binaryErr = err
 			return
@@ -144,7 +143,7 @@ func newFixture(t *testing.T) *fixture {
 	requirePostgres(t)
 	config := apiserver.Start(t)
 	// Short: the path of a socket has at most 107 bytes.
-	dir, err := os.MkdirTemp("", "agt")
+	dir, err := os.MkdirTemp("", "agt") //nolint:usetesting // t.TempDir() is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +372,8 @@ func (f *fixture) kill() {
 	for _, pid := range append(descendantsOf(f.cmd.Process.Pid), pids...) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	<-f.exited
+	err := <-f.exited
+	f.t.Logf("the agent was killed: %v", err)
 	f.cmd = nil
 	for _, pid := range pids {
 		for syscall.Kill(pid, 0) == nil && !isZombie(pid) {
@@ -484,47 +484,4 @@ func freePort(t *testing.T) int {
 	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port
-}
-
-func descendantsOf(root int) []int {
-	children := map[int][]int{}
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range paths {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		parent, _ := strconv.Atoi(fields[1])
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		children[parent] = append(children[parent], pid)
-	}
-	var found []int
-	for next := []int{root}; len(next) > 0; next = next[1:] {
-		found = append(found, children[next[0]]...)
-		next = append(next, children[next[0]]...)
-	}
-	return found
-}
-
-func isZombie(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || strings.Contains(string(stat), ") Z ")
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

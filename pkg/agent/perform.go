@@ -50,6 +50,8 @@ func (a *Agent) action(m *memory, next step) action {
 		return a.label(m.role())
 	case stepAccount:
 		return a.account(m.spec, next.account)
+	case stepWait, stepExit:
+		// The loop itself does these.
 	}
 	return func(context.Context) (func(*memory), error) {
 		return nil, fmt.Errorf("no such step: %s", next.kind)
@@ -187,15 +189,15 @@ func (a *Agent) start(m *memory) action {
 		}
 		a.Metrics.starts.Inc()
 		// The engine outlives the step that starts it.
-		engine, err := a.Driver.Start(a.background, a.configs.Path())
-		if err != nil {
-			return func(m *memory) {
-				m.state.EngineStarts = after.EngineStarts
-				a.engineEnded(m, nil, err)
-			}, nil
-		}
+		engine, failure := a.Driver.Start(a.background, a.configs.Path())
 		return func(m *memory) {
 			m.state.EngineStarts = after.EngineStarts
+			if failure != nil {
+				// It counts as an end, so that its backoff is the same.
+				m.readyAt = time.Time{}
+				a.engineEnded(m, nil, failure)
+				return
+			}
 			a.engineStarted(m, engine)
 		}, nil
 	}

@@ -59,13 +59,6 @@ func (r *reporter) publish(uid types.UID, status dbv1.DatabaseInstanceStatus) {
 	}
 }
 
-// rewrite makes the next report write, whatever was written before: somebody else changed it.
-func (r *reporter) rewrite() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.written = nil
-}
-
 // run writes until the context ends.
 func (r *reporter) run(ctx context.Context) {
 	logger := klog.LoggerWithName(klog.FromContext(ctx), "reporter")

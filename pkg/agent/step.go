@@ -171,19 +171,25 @@ func heldBack(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) (st
 func operationStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 	asked, op := spec.Operation, o.operation
 	if asked != nil && (op == nil || op.ID != asked.ID) {
-		return o.due(step{kind: stepBeginOperation, phase: dbv1.InstanceRestarting, reason: ReasonRestarting,
-			message: "Beginning operation " + asked.ID})
+		return o.due(step{
+			kind: stepBeginOperation, phase: dbv1.InstanceRestarting, reason: ReasonRestarting,
+			message: "Beginning operation " + asked.ID,
+		})
 	}
 	if op == nil || op.Phase != dbv1.OperationRunning {
 		return step{}, false
 	}
 	switch {
 	case !o.operationDown && o.engine != engineDown:
-		return step{kind: stepStop, phase: dbv1.InstanceRestarting, reason: ReasonRestarting,
-			message: "Restarting, as asked by operation " + op.ID}, true
+		return step{
+			kind: stepStop, phase: dbv1.InstanceRestarting, reason: ReasonRestarting,
+			message: "Restarting, as asked by operation " + op.ID,
+		}, true
 	case o.engine == engineRunning, o.startFailed && !o.config.canFallBack():
-		return o.due(step{kind: stepEndOperation, phase: dbv1.InstanceRestarting, reason: ReasonRestarting,
-			message: "Ending operation " + op.ID})
+		return o.due(step{
+			kind: stepEndOperation, phase: dbv1.InstanceRestarting, reason: ReasonRestarting,
+			message: "Ending operation " + op.ID,
+		})
 	}
 	return step{}, false
 }
@@ -253,8 +259,10 @@ func downConfigStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 	c := o.config
 	switch {
 	case o.startFailed && c.canFallBack():
-		return o.due(step{kind: stepFallback, phase: phaseOfStart(o), reason: ReasonStarting,
-			message: "The engine did not start with the new configuration; going back to the last good one"})
+		return o.due(step{
+			kind: stepFallback, phase: phaseOfStart(o), reason: ReasonStarting,
+			message: "The engine did not start with the new configuration; going back to the last good one",
+		})
 	case c.change(spec):
 		return o.due(step{kind: stepConfig, phase: phaseOfStart(o), reason: ReasonStarting, message: "Checking the configuration"})
 	case c.current != "":

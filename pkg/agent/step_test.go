@@ -41,22 +41,38 @@ func TestNextStep(t *testing.T) {
 		words string
 	}{
 		"settled": {func(*observed, *dbv1.DatabaseInstanceSpec) {}, stepWait, dbv1.InstanceRunning, ""},
-		"stopping, engine up": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.stopping = true },
-			stepStop, dbv1.InstanceStopping, "stopped"},
-		"stopping, engine down": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.stopping = true; down(o) },
-			stepExit, dbv1.InstanceStopped, ""},
-		"the wrong engine": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Engine = dbv1.Redis },
-			stepWait, dbv1.InstanceFailed, "Redis"},
-		"fenced, engine up": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Fenced = true },
-			stepStop, dbv1.InstanceStopping, "fenced"},
-		"fenced, engine down": {func(o *observed, s *dbv1.DatabaseInstanceSpec) { s.Fenced = true; down(o) },
-			stepWait, dbv1.InstanceStopped, "fence"},
-		"the first spec may still come": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o); o.awaitSpec = true },
-			stepWait, dbv1.InstanceStarting, "Waiting"},
-		"volume not looked at": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o); o.volume = nil },
-			stepInspect, dbv1.InstanceStarting, ""},
-		"volume looked at before the last start": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o); o.volumeStale = true },
-			stepInspect, dbv1.InstanceStarting, ""},
+		"stopping, engine up": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.stopping = true },
+			stepStop, dbv1.InstanceStopping, "stopped",
+		},
+		"stopping, engine down": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.stopping = true; down(o) },
+			stepExit, dbv1.InstanceStopped, "",
+		},
+		"the wrong engine": {
+			func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Engine = dbv1.Redis },
+			stepWait, dbv1.InstanceFailed, "Redis",
+		},
+		"fenced, engine up": {
+			func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Fenced = true },
+			stepStop, dbv1.InstanceStopping, "fenced",
+		},
+		"fenced, engine down": {
+			func(o *observed, s *dbv1.DatabaseInstanceSpec) { s.Fenced = true; down(o) },
+			stepWait, dbv1.InstanceStopped, "fence",
+		},
+		"the first spec may still come": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o); o.awaitSpec = true },
+			stepWait, dbv1.InstanceStarting, "Waiting",
+		},
+		"volume not looked at": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o); o.volume = nil },
+			stepInspect, dbv1.InstanceStarting, "",
+		},
+		"volume looked at before the last start": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o); o.volumeStale = true },
+			stepInspect, dbv1.InstanceStarting, "",
+		},
 		"empty, may bootstrap": {func(o *observed, s *dbv1.DatabaseInstanceSpec) {
 			down(o)
 			o.volume, s.SystemID, s.Bootstrap = &Volume{State: VolumeEmpty}, "", true
@@ -94,8 +110,10 @@ func TestNextStep(t *testing.T) {
 			s.SystemID = "8"
 			o.retryAt["inspect/"] = now.Add(1)
 		}, stepWait, dbv1.InstanceFailed, "another database"},
-		"foreign data under a running engine": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.SystemID = "8" },
-			stepStop, dbv1.InstanceStopping, "another database"},
+		"foreign data under a running engine": {
+			func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.SystemID = "8" },
+			stepStop, dbv1.InstanceStopping, "another database",
+		},
 		"down": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { down(o) }, stepStart, dbv1.InstanceStarting, ""},
 		"down, just ended": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) {
 			down(o)
@@ -105,13 +123,15 @@ func TestNextStep(t *testing.T) {
 			down(o)
 			s.ConfigHash, o.config.mounted = "b", "b"
 		}, stepConfig, dbv1.InstanceStarting, ""},
-		"down, new configuration not mounted": {func(o *observed, s *dbv1.DatabaseInstanceSpec) { down(o); s.ConfigHash = "b" },
-			stepStart, dbv1.InstanceStarting, ""},
+		"down, new configuration not mounted": {
+			func(o *observed, s *dbv1.DatabaseInstanceSpec) { down(o); s.ConfigHash = "b" },
+			stepStart, dbv1.InstanceStarting, "",
+		},
 		"down, new configuration refused": {func(o *observed, s *dbv1.DatabaseInstanceSpec) {
 			down(o)
 			s.ConfigHash, o.config.mounted, o.config.refused = "b", "b", "b"
 		}, stepStart, dbv1.InstanceStarting, ""},
-		"down, first configuration not mounted": {func(o *observed, s *dbv1.DatabaseInstanceSpec) {
+		"down, first configuration not mounted": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) {
 			down(o)
 			o.config = configFacts{mounted: "z"}
 		}, stepWait, dbv1.InstanceStarting, "mounted"},
@@ -132,12 +152,18 @@ func TestNextStep(t *testing.T) {
 			down(o)
 			o.startFailed, o.restartAt = true, now.Add(time.Hour)
 		}, stepWait, dbv1.InstanceFailed, ""},
-		"starting": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.engine, o.report = engineStarting, nil },
-			stepWait, dbv1.InstanceStarting, ""},
-		"new configuration": {func(o *observed, s *dbv1.DatabaseInstanceSpec) { s.ConfigHash, o.config.mounted = "b", "b" },
-			stepConfig, dbv1.InstanceRunning, ""},
-		"new configuration, not mounted": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.ConfigHash = "b" },
-			stepWait, dbv1.InstanceRunning, ""},
+		"starting": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.engine, o.report = engineStarting, nil },
+			stepWait, dbv1.InstanceStarting, "",
+		},
+		"new configuration": {
+			func(o *observed, s *dbv1.DatabaseInstanceSpec) { s.ConfigHash, o.config.mounted = "b", "b" },
+			stepConfig, dbv1.InstanceRunning, "",
+		},
+		"new configuration, not mounted": {
+			func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.ConfigHash = "b" },
+			stepWait, dbv1.InstanceRunning, "",
+		},
 		"system identifier not recorded": {func(o *observed, s *dbv1.DatabaseInstanceSpec) {
 			s.SystemID, o.labelled, o.accounts = "", "", nil
 		}, stepWait, dbv1.InstanceRunning, "recorded"},
@@ -147,18 +173,24 @@ func TestNextStep(t *testing.T) {
 			o.labelled, o.accounts = "", nil
 			o.retryAt["label/"] = now.Add(1)
 		}, stepAccount, dbv1.InstanceRunning, ""},
-		"other password": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Accounts[0].PasswordVersion = "2" },
-			stepAccount, dbv1.InstanceRunning, ""},
-		"no longer wanted": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Accounts[0].State = dbv1.AccountAbsent },
-			stepAccount, dbv1.InstanceRunning, ""},
+		"other password": {
+			func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Accounts[0].PasswordVersion = "2" },
+			stepAccount, dbv1.InstanceRunning, "",
+		},
+		"no longer wanted": {
+			func(_ *observed, s *dbv1.DatabaseInstanceSpec) { s.Accounts[0].State = dbv1.AccountAbsent },
+			stepAccount, dbv1.InstanceRunning, "",
+		},
 		"account failed a moment ago": {func(o *observed, _ *dbv1.DatabaseInstanceSpec) {
 			o.accounts, o.retryAt["account/app"] = nil, now.Add(1)
 		}, stepWait, dbv1.InstanceRunning, ""},
 		"restart asked for": {func(_ *observed, s *dbv1.DatabaseInstanceSpec) {
 			s.Operation = &dbv1.InstanceOperation{ID: "x", Kind: dbv1.OperationRestart}
 		}, stepBeginOperation, dbv1.InstanceRestarting, ""},
-		"restart begun": {func(o *observed, s *dbv1.DatabaseInstanceSpec) { operation(o, s, dbv1.OperationRunning) },
-			stepStop, dbv1.InstanceRestarting, ""},
+		"restart begun": {
+			func(o *observed, s *dbv1.DatabaseInstanceSpec) { operation(o, s, dbv1.OperationRunning) },
+			stepStop, dbv1.InstanceRestarting, "",
+		},
 		"restart begun, stopped": {func(o *observed, s *dbv1.DatabaseInstanceSpec) {
 			operation(o, s, dbv1.OperationRunning)
 			down(o)
@@ -178,8 +210,10 @@ func TestNextStep(t *testing.T) {
 			down(o)
 			o.operationDown, o.startFailed = true, true
 		}, stepEndOperation, dbv1.InstanceRestarting, ""},
-		"restart done": {func(o *observed, s *dbv1.DatabaseInstanceSpec) { operation(o, s, dbv1.OperationSucceeded) },
-			stepWait, dbv1.InstanceRunning, ""},
+		"restart done": {
+			func(o *observed, s *dbv1.DatabaseInstanceSpec) { operation(o, s, dbv1.OperationSucceeded) },
+			stepWait, dbv1.InstanceRunning, "",
+		},
 		"next restart": {func(o *observed, s *dbv1.DatabaseInstanceSpec) {
 			operation(o, s, dbv1.OperationSucceeded)
 			s.Operation.ID = "y"

@@ -48,7 +48,7 @@ func (d *Driver) Account(ctx context.Context, account agent.Account) agent.Accou
 		// It is there since initdb, logs in over the socket alone, and has no password.
 		return agent.AccountResult{Applied: true, Verified: true}
 	}
-	conn, err := d.connect(ctx, superuser)
+	conn, err := d.connect(ctx)
 	if err != nil {
 		return agent.AccountResult{Err: err}
 	}
@@ -219,8 +219,7 @@ func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // withoutStatement keeps only the message of an error whose statement had a verifier.
 func withoutStatement(err error) error {
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return fmt.Errorf("%s (SQLSTATE %s)", server.Message, server.Code)
 	}
 	return errors.New(mask(err.Error()))

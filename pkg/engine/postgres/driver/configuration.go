@@ -88,13 +88,14 @@ func parseRefusal(messages string) *agent.Refusal {
 
 // sentence is a message with its detail and hint.
 func sentence(e agent.LogEntry) string {
-	text := e.Message
+	var text strings.Builder
+	text.WriteString(e.Message)
 	for i := 0; i+1 < len(e.Values); i += 2 {
 		if key := e.Values[i]; key == keyDetail || key == keyHint {
-			text += fmt.Sprintf(" (%v)", e.Values[i+1])
+			fmt.Fprintf(&text, " (%v)", e.Values[i+1])
 		}
 	}
-	return text
+	return text.String()
 }
 
 // folder finds the folder of a configuration file: its name is the agent's own affair.
@@ -104,7 +105,7 @@ func withoutPaths(text string) string { return folder.ReplaceAllString(text, `"$
 
 // Reload implements agent.Driver.
 func (d *Driver) Reload(ctx context.Context) ([]string, error) {
-	conn, err := d.connect(ctx, superuser)
+	conn, err := d.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (d *Driver) waitLoaded(ctx context.Context, before time.Time) (*pgx.Conn, e
 	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errNotLoaded)
 	defer cancel()
 	for {
-		conn, err := d.connect(ctx, superuser)
+		conn, err := d.connect(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("reload: %w", errors.Join(err, context.Cause(ctx)))
 		}

@@ -22,13 +22,13 @@ import (
 const connectTimeout = 5 * time.Second
 
 // connect opens a superuser connection over the socket.
-func (d *Driver) connect(ctx context.Context, database string) (*pgx.Conn, error) {
+func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig("sslmode=disable")
 	if err != nil {
 		return nil, fmt.Errorf("configure a connection: %w", err)
 	}
 	config.Host, config.Port = d.RunDir, uint16(d.Port)
-	config.User, config.Password, config.Database = superuser, "", database
+	config.User, config.Password, config.Database = superuser, "", superuser
 	config.RuntimeParams = map[string]string{
 		"application_name":           "database-agent",
 		"search_path":                "pg_catalog",
@@ -77,12 +77,10 @@ func dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 // plainError keeps what the server said: the full text of a connection error names every address
 // that was tried.
 func plainError(err error) error {
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return fmt.Errorf("connect: %w", server)
 	}
-	var network *net.OpError
-	if errors.As(err, &network) {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("connect: %w", network)
 	}
 	return fmt.Errorf("connect: %w", err)
@@ -136,7 +134,7 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 }
 
 func (d *Driver) openPolled(ctx context.Context) error {
-	conn, err := d.connect(ctx, superuser)
+	conn, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -153,7 +151,7 @@ func (d *Driver) openPolled(ctx context.Context) error {
 
 // PrepareStop implements agent.Driver: the shutdown checkpoint is short after a checkpoint.
 func (d *Driver) PrepareStop(ctx context.Context) error {
-	conn, err := d.connect(ctx, superuser)
+	conn, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -140,6 +140,9 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 		return nil, err
 	}
 	d.forget()
+	if err := d.checkMemory(ctx, path, major, configDir); err != nil {
+		return nil, err
+	}
 	// The server is stopped by signals, not by the end of a context.
 	cmd := command(context.WithoutCancel(ctx), path, d.serverArgs(configDir)...)
 	klog.FromContext(ctx).Info("Starting PostgreSQL", "path", path, "config", configDir)

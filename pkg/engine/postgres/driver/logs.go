@@ -57,12 +57,13 @@ type LogParser struct {
 
 // message is one that may get further lines.
 type message struct {
-	severity             string
-	time, pid            string
-	user, database       string
-	keys                 []string
-	text                 map[string]string
-	untyped, fromSession bool
+	severity       string
+	time, pid      string
+	user, database string
+	fromSession    bool
+	// keys are those of text, in their order.
+	keys []string
+	text map[string]string
 }
 
 // keyMessage is the part that every message has.
@@ -79,7 +80,7 @@ func (p *LogParser) Line(line string) []agent.LogEntry {
 	}
 	match := linePattern.FindStringSubmatch(line)
 	if match == nil {
-		return append(p.Flush(), p.hold(&message{untyped: true, severity: "LOG"}, line)...)
+		return p.next(&message{severity: "LOG"}, line)
 	}
 	word, text := match[5], match[6]
 	if key, ok := parts[word]; ok && p.held != nil && p.held.pid == match[2] {
@@ -87,13 +88,11 @@ func (p *LogParser) Line(line string) []agent.LogEntry {
 		return nil
 	}
 	if _, ok := severities[word]; !ok {
-		return append(p.Flush(), p.hold(&message{untyped: true, severity: "LOG"}, line)...)
+		return p.next(&message{severity: "LOG"}, line)
 	}
-	complete := p.Flush()
-	p.hold(&message{
+	return p.next(&message{
 		severity: word, time: match[1], pid: match[2], user: match[3], database: match[4], fromSession: match[3] != "",
 	}, text)
-	return complete
 }
 
 // Flush implements agent.LogParser.
@@ -106,11 +105,13 @@ func (p *LogParser) Flush() []agent.LogEntry {
 	return []agent.LogEntry{entry}
 }
 
-func (p *LogParser) hold(m *message, text string) []agent.LogEntry {
+// next completes what is held, and holds another message.
+func (p *LogParser) next(m *message, text string) []agent.LogEntry {
+	complete := p.Flush()
 	m.text = map[string]string{}
 	m.add(keyMessage, text)
 	p.held = m
-	return nil
+	return complete
 }
 
 func (m *message) add(key, text string) {
