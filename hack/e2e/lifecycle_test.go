@@ -174,3 +174,31 @@ func TestALostSecretComesBackWithTheSameContent(t *testing.T) {
 	}
 	s.writeRow("pg", "with the new Secret")
 }
+
+func TestARestartWaitsForItsMaintenanceWindow(t *testing.T) {
+	t.Parallel()
+	s := newScope(t)
+	s.provision(standalone("pg"))
+	before := s.life("pg")
+	tomorrow := time.Now().UTC().Add(24 * time.Hour)
+	s.edit("pg", func(db *dbv1.Database) {
+		db.Spec.Maintenance = &dbv1.MaintenanceSpec{Windows: []dbv1.MaintenanceWindow{{
+			DayOfWeek: int32(tomorrow.Weekday()), StartTime: "12:00", Duration: metav1.Duration{Duration: time.Hour},
+		}}}
+		config("max_connections", "111")(db)
+		config("work_mem", "7MB")(db)
+	})
+	s.untilReason("pg", dbv1.ConditionUpToDate, dbv1.ReasonRestartPending)
+	same(s, "the setting that needs no restart", s.query("pg", "show work_mem;"), "7MB")
+	same(s, "the setting that needs one", s.query("pg", "show max_connections;"), "100")
+	same(s, "pod and engine outside of the window", s.life("pg"), before)
+	if plan := s.database("pg").Status.Plan; len(plan) != 1 || plan[0].NotBefore == nil || plan[0].NotBefore.Before(new(metav1.Now())) {
+		t.Errorf("the plan does not say when the restart may happen: %v", plan)
+	}
+
+	s.edit("pg", func(db *dbv1.Database) { db.Spec.Maintenance = nil })
+	s.ready("pg")
+	same(s, "max_connections", s.query("pg", "show max_connections;"), "111")
+	before.starts++
+	same(s, "pod and engine without a window", s.life("pg"), before)
+}
