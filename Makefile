@@ -91,9 +91,8 @@ test-e2e: ## Run the end-to-end tests on a cluster
 verify: ## Check generated code, manifests, formatting, lint, documentation and modules
 	@go run ./hack/testrunner verify
 
-bench: ## Run the benchmarks; results go to out/bench.txt
-	@mkdir -p out
-	go test -run '^$$' -bench . -benchmem $(ARGS) ./... | tee out/bench.txt
+bench: cluster-tool ## Measure the operator with 200 Databases on an API server without nodes; results go to out/
+	@go run ./hack/bench $(ARGS)
 
 ##@ Other
 
