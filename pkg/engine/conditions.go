@@ -163,7 +163,7 @@ func (p *planner) staleness() (reason, message string) {
 		if report == nil {
 			return dbv1.ReasonConfigPending, "instance " + name + " has not reported yet"
 		}
-		if c := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Status == no && p.Instances[name].Spec.ConfigHash == hash {
+		if c := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Reason == dbv1.ReasonConfigRefused && p.Instances[name].Spec.ConfigHash == hash {
 			return c.Reason, "instance " + name + ": " + c.Message
 		}
 		if report.AppliedConfigHash != hash {

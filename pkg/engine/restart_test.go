@@ -115,6 +115,29 @@ func restarted(s scene) scene {
 	return s
 }
 
+// The agent says of a setting that waits for a restart that it is not applied; that is no refusal.
+func TestTheConditionTellsARefusalFromARestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		scene  scene
+		reason string
+		want   string
+	}{
+		"waits for a restart that begins":       {pending(), dbv1.ReasonRestartPending, "False Restarting"},
+		"waits for a restart in a window":       {pending(func(db *dbv1.Database) { db.Spec.Maintenance = sundays }), dbv1.ReasonRestartPending, "False RestartPending"},
+		"is refused":                            {settled(), dbv1.ReasonConfigRefused, "False ConfigRefused"},
+		"was refused, and is not asked for now": {settled(func(db *dbv1.Database) { db.Spec.Maintenance = nil }), dbv1.ReasonAsExpected, "True AsExpected"},
+	} {
+		status := metav1.ConditionFalse
+		if c.reason == dbv1.ReasonAsExpected {
+			status = metav1.ConditionTrue
+		}
+		c.scene.Instances["db-0"].Status.Conditions = []metav1.Condition{{Type: dbv1.ConditionConfigApplied, Status: status, Reason: c.reason}}
+		if got := condition(c.scene.plan(), dbv1.ConditionUpToDate); got != c.want {
+			t.Errorf("a configuration that %s: UpToDate is %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 func TestAPodIsNotDeletedBeforeTheStatefulSetHasTheNewTemplate(t *testing.T) {
 	s := outdated()
 	s.StatefulSets["db"].Spec.Template.Annotations = nil
