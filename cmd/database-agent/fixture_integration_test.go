@@ -345,17 +345,26 @@ func (f *fixture) poll(what string, good func() bool, show func() string) {
 	}
 }
 
-// start starts the agent.
-func (f *fixture) start(extra ...string) {
-	f.t.Helper()
-	args := append([]string{
+// args are the agent's arguments.
+func (f *fixture) args() []string {
+	return []string{
 		"run", "--engine=PostgreSQL", "--database=" + databaseName, "--instance=" + instanceName, "--namespace=" + f.namespace,
 		"--pod-uid=" + f.podUID, "--port=" + strconv.Itoa(f.port), "--data-dir=" + filepath.Join(f.dir, "volume"),
 		"--config-dir=" + filepath.Join(f.dir, "config"), "--run-dir=" + filepath.Join(f.dir, "run"),
 		"--listen=" + f.address, "--kubeconfig=" + filepath.Join(f.dir, "kubeconfig"), "--grace-period=30s", "--log-level=debug",
-	}, extra...)
-	cmd := exec.Command(agentBinary(f.t), args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: f.credential, Setpgid: true}
+	}
+}
+
+// start starts the agent.
+func (f *fixture) start() {
+	f.t.Helper()
+	f.launch(exec.Command(agentBinary(f.t), f.args()...), f.credential)
+}
+
+// launch starts a command that is, or becomes, the agent.
+func (f *fixture) launch(cmd *exec.Cmd, credential *syscall.Credential) {
+	f.t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Setpgid: true}
 	cmd.Stdout, cmd.Stderr = f.log, f.log
 	cmd.Dir = "/"
 	f.must(cmd.Start())
