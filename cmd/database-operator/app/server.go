@@ -217,6 +217,7 @@ func (o *options) restConfig() (*rest.Config, error) {
 	}
 	config.QPS, config.Burst = o.qps, o.burst
 	config.UserAgent = "database-operator/" + version.Get().GitVersion
+	config.Wrap(countRequests)
 	return config, nil
 }
 
