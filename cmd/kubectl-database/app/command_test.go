@@ -123,6 +123,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	resource := dbv1.Resource("databases")
 	s := newShell(t, "shop/orders", "shop/orders-old", "shop/quite-different", "staging/payments")
 	s.expect(exitFailed, "", `there is no Database "ordres" in namespace "shop"; did you mean orders?`, "status", "ordres")
+	s.expect(exitFailed, "", "did you mean orders-old or orders?", "status", "orders-odd")
 	s.expect(exitFailed, "", "but there is one in staging: add -n staging", "status", "payments")
 	s.expect(exitFailed, "", "lists those of all namespaces", "pause", "zzz")
 

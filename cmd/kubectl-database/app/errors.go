@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,9 @@ func (c *clients) candidates(ctx context.Context, name string) (here, elsewhere 
 			elsewhere = append(elsewhere, db.Namespace)
 		}
 	}
-	slices.Sort(here)
+	slices.SortFunc(here, func(a, b string) int { // the most similar first
+		return cmp.Or(distance(name, a)-distance(name, b), strings.Compare(a, b))
+	})
 	slices.Sort(elsewhere)
 	return here[:min(len(here), 3)], elsewhere[:min(len(elsewhere), 3)]
 }

@@ -42,8 +42,12 @@ type Unread struct {
 	Reason string `json:"reason"`
 }
 
-// partPods is the part without which instances are judged by their agents' word alone.
-const partPods = "pods"
+// The parts whose absence changes what the others say.
+const (
+	partInstances = "instances"
+	partPods      = "pods"
+	partBackups   = "backups"
+)
 
 func (r *Report) unread(part string) bool {
 	return slices.ContainsFunc(r.Unread, func(u Unread) bool { return u.Part == part })
@@ -68,10 +72,10 @@ func (r Reader) Gather(ctx context.Context, namespace, name string) (*Report, er
 		what string
 		read func(context.Context, *Report) error
 	}{
-		{"instances", r.readInstances},
+		{partInstances, r.readInstances},
 		{partPods, r.readPods},
 		{"claims", r.readClaims},
-		{"backups", r.readBackups},
+		{partBackups, r.readBackups},
 		{"events", r.readWarnings},
 	}
 	errs := make([]error, len(parts))

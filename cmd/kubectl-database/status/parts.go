@@ -16,6 +16,9 @@ import (
 // The parts of a report that join objects of several kinds.
 
 func (p *page) instances(report *Report) {
+	if report.unread(partInstances) {
+		return // the hints say so
+	}
 	p.section("Instances")
 	if len(report.Instances) == 0 {
 		p.message(2, cell{"none yet", dim})
@@ -304,6 +307,9 @@ func (p *page) backups(report *Report) {
 	db := report.Database
 	spec := db.Spec.Backup
 	scheduled := spec != nil && spec.Enabled
+	if !scheduled && db.Status.LastBackup == nil && report.unread(partBackups) {
+		return // the hints say so
+	}
 	if !scheduled && db.Status.LastBackup == nil && len(report.Backups) == 0 {
 		p.section("Backups")
 		p.message(2, cell{"none: spec.backup is not enabled", dim})

@@ -207,8 +207,11 @@ func TestText(t *testing.T) {
 	}}
 	deleted.Instances, deleted.Pods = nil, nil
 
+	narrow := &Report{Database: healthy().Database, Unread: []Unread{{partInstances, "you may not list them"}, {partBackups, "you may not list them"}}}
+	narrow.Database.Spec.Backup, narrow.Database.Status.LastBackup = nil, nil
+
 	for name, report := range map[string]*Report{
-		"healthy": healthy(), "troubled": troubled(), "new": {Database: database()}, "paused": paused, "deleted": deleted,
+		"narrow": narrow, "healthy": healthy(), "troubled": troubled(), "new": {Database: database()}, "paused": paused, "deleted": deleted,
 	} {
 		t.Run(name, func(t *testing.T) {
 			compare(t, name, Text(report, Options{Now: now, Width: 100}))
