@@ -2,8 +2,12 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +52,11 @@ func NewCommand() *cobra.Command {
 			if err := o.validate(); err != nil {
 				return err
 			}
-			return run(cmd.Context(), o)
+			// The first signal asks for an orderly end; stop gives the next one back its default, to end at once.
+			ctx, stop := signal.NotifyContext(context.WithoutCancel(cmd.Context()), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			context.AfterFunc(ctx, stop)
+			return run(ctx, o)
 		},
 		SilenceUsage: true,
 	}
@@ -62,8 +70,8 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.namespace, "namespace", "", "Namespace to work in. Default: all.")
 	fs.StringVar(&o.agentImage, "agent-image", "", "Image that holds the agent; in the cluster, the operator's own. Required.")
 	fs.IntVar(&o.workers, "workers", 8, "Databases that are worked on at a time.")
-	fs.Float32Var(&o.qps, "kube-api-qps", 50, "Requests a second to the API server, on average.")
-	fs.IntVar(&o.burst, "kube-api-burst", 100, "Requests to the API server in a burst.")
+	fs.Float32Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server, on average.")
+	fs.IntVar(&o.burst, "kube-api-burst", 400, "Requests to the API server in a burst.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "Work only while holding the leader's lease, so that several replicas can run.")
 	fs.StringVar(&o.leaseName, "leader-election-name", "database-operator", "Name of the leader's Lease.")
 	fs.StringVar(&o.leaseNS, "leader-election-namespace", "database-system", "Namespace of the leader's Lease.")
