@@ -23,22 +23,27 @@ var memoryLimitFiles = []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/mem
 
 // checkMemory says when the configuration needs more memory than there can be.
 func (d *Driver) checkMemory(ctx context.Context, path, major, configDir string) error {
-	if version, err := strconv.Atoi(major); err != nil || version < sharedMemorySince {
+	// What is no number is older than that.
+	if version, _ := strconv.Atoi(major); version < sharedMemorySince {
 		return nil
 	}
-	out, _, err := d.output(command(ctx, path, append(d.serverArgs(configDir), "-C", "shared_memory_size")...))
-	if err != nil {
-		// Whatever is wrong, the start says it better.
-		return nil //nolint:nilerr // see above
-	}
-	need, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
-	if err != nil {
-		return nil //nolint:nilerr // nothing is known
-	}
-	if limit := memoryLimit(os.ReadFile) >> 20; limit > 0 && need > limit {
+	need, known := d.sharedMemory(ctx, path, configDir)
+	limit := memoryLimit(os.ReadFile) >> 20
+	if known && limit > 0 && need > limit {
 		return fmt.Errorf("the configuration needs %d MB of shared memory (shared_buffers, max_connections and others), but the container has only %d MB", need, limit)
 	}
 	return nil
+}
+
+// sharedMemory is how many megabytes the server would ask for. When its program does not tell, the
+// start itself says better what is wrong.
+func (d *Driver) sharedMemory(ctx context.Context, path, configDir string) (megabytes int64, known bool) {
+	out, _, err := d.output(command(ctx, path, append(d.serverArgs(configDir), "-C", "shared_memory_size")...))
+	if err != nil {
+		return 0, false
+	}
+	megabytes, err = strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	return megabytes, err == nil
 }
 
 // memoryLimit is the memory that there can be, in bytes: the smaller one of the container's limit
