@@ -381,7 +381,9 @@ func (f *fixture) kill() {
 	for _, pid := range append(descendantsOf(f.cmd.Process.Pid), pids...) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	_ = <-f.exited // it was killed: that is its error
+	if err := <-f.exited; err == nil {
+		f.t.Log("the agent had ended before it was killed")
+	}
 	f.cmd = nil
 	for _, pid := range pids {
 		for syscall.Kill(pid, 0) == nil && !isZombie(pid) {
