@@ -16,6 +16,9 @@ import (
 // else the kubelet, else the scheduler. It is "" when the instance serves.
 func (p *planner) instanceTrouble(name string) string {
 	if p.isReady(name) {
+		if p.report(name).Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] != string(dbv1.RolePrimary) {
+			return "pod " + name + " has not got the label " + naming.LabelRole + "=primary yet, by which the Service finds it"
+		}
 		return ""
 	}
 	pod := p.Pods[name]

@@ -106,7 +106,7 @@ func (s scene) makePod(shape resources.Shape) {
 	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
 	s.Pods = map[string]*corev1.Pod{"db-0": {
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "db-0", UID: "pod-uid-1", Labels: map[string]string{naming.LabelGroup: "db"},
+			Name: "db-0", UID: "pod-uid-1", Labels: map[string]string{naming.LabelGroup: "db", naming.LabelRole: "primary"},
 			Annotations: map[string]string{naming.AnnotationTemplateHash: hashes.Template, naming.AnnotationSpecHash: hashes.Spec},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
@@ -355,5 +355,14 @@ func TestAnEngineOfALaterReleaseIsNamed(t *testing.T) {
 	p := engine.New(s.Observation, nil)
 	if len(p.Objects)+len(p.Actions) != 0 || condition(p, dbv1.ConditionProvisioned) != "False NotSupported" || p.Status.Phase != dbv1.PhasePending {
 		t.Errorf("objects %v, actions %v, Provisioned %s", kinds(p), actions(p), condition(p, dbv1.ConditionProvisioned))
+	}
+}
+
+func TestAPrimaryWithoutItsLabelIsNotReached(t *testing.T) {
+	s := settled()
+	delete(s.Pods["db-0"].Labels, naming.LabelRole)
+	p := s.plan()
+	if condition(p, dbv1.ConditionPrimaryAvailable) == "True AsExpected" || condition(p, dbv1.ConditionReady) == "True AsExpected" {
+		t.Errorf("PrimaryAvailable is %s, Ready is %s", condition(p, dbv1.ConditionPrimaryAvailable), condition(p, dbv1.ConditionReady))
 	}
 }

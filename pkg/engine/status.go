@@ -117,7 +117,8 @@ func (p *planner) reportInstances() {
 	for _, name := range names {
 		if p.isReady(name) {
 			p.status.ReadyReplicas++
-			if p.Instances[name].Status.Role == dbv1.RolePrimary {
+			// The Service selects on the label: without it nobody gets there.
+			if p.Instances[name].Status.Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] == string(dbv1.RolePrimary) {
 				primary = name
 			}
 		}
