@@ -70,7 +70,11 @@ func clientPod() *corev1.Pod {
 }
 
 // psql reads the connection's address from the first line of its input, so that the password is in no argument list, and SQL from the rest.
-const psql = `IFS= read -r uri; exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
+// A Service leads to a new pod a moment after the pod is ready, when kube-proxy has heard of it. So the connection is tried for
+// a while, as an application does; the SQL is sent once.
+const psql = `IFS= read -r uri
+for try in {1..50}; do pg_isready --quiet --dbname "$uri" && break; sleep 0.2; done
+exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
 
 // Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|".
 func (c *Client) Query(ctx context.Context, uri, sql string) (string, error) {
