@@ -237,7 +237,7 @@ func (a *Agent) turn(ctx context.Context, m *memory) bool {
 func (a *Agent) observe(m *memory) {
 	m.now = time.Now()
 	if m.now.Sub(m.storageAt) >= storagePeriod {
-		m.storage, m.storageAt = readStorage(a.VolumeDir), m.now
+		m.storage, m.storageAt = readStorage(a.VolumeDir, m.storage), m.now
 	}
 	// While the wanted configuration is in use, the mount may lag or lead: nobody acts on it.
 	if spec := m.spec; spec != nil && spec.ConfigHash != "" && spec.ConfigHash == m.config.current {

@@ -133,18 +133,22 @@ func configCondition(m *memory, next step) metav1.Condition {
 	return c
 }
 
-// readStorage says how full the volume is, in whole percents, so that it rarely changes.
-func readStorage(dir string) *dbv1.InstanceStorageStatus {
+// readStorage says how full the volume is. What was said before stands until the truth is a
+// percent away from it, so that a value near a step does not flap.
+func readStorage(dir string, before *dbv1.InstanceStorageStatus) *dbv1.InstanceStorageStatus {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Blocks == 0 {
 		return nil
 	}
 	capacity := int64(fs.Blocks) * fs.Bsize
 	// What is reserved for root is not free for the engine.
-	used := capacity - int64(fs.Bavail)*fs.Bsize
-	percent := capacity / 100
-	if percent == 0 {
-		return &dbv1.InstanceStorageStatus{UsedBytes: used, CapacityBytes: capacity}
+	return storageStatus(capacity-int64(fs.Bavail)*fs.Bsize, capacity, before)
+}
+
+func storageStatus(used, capacity int64, before *dbv1.InstanceStorageStatus) *dbv1.InstanceStorageStatus {
+	percent := max(capacity/100, 1)
+	if before != nil && before.CapacityBytes == capacity && max(used-before.UsedBytes, before.UsedBytes-used) < percent {
+		return before
 	}
 	return &dbv1.InstanceStorageStatus{UsedBytes: (used + percent - 1) / percent * percent, CapacityBytes: capacity}
 }
