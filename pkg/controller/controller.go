@@ -194,7 +194,11 @@ func (c *Controller) sync(ctx context.Context, key cache.ObjectName) (time.Durat
 	plan := engine.New(observation, c.options.Engines[shared.Spec.Engine])
 	c.metrics.refused(plan.Status.Plan)
 	db, failure := c.carryOut(ctx, shared, plan)
-	if err := c.report(ctx, db, &plan.Status, failure); err != nil {
+	switch err := c.report(ctx, db, &plan.Status, failure); {
+	case apierrors.IsConflict(err):
+		// What was planned is out of date, and with it what failed.
+		return 0, err
+	case err != nil:
 		return 0, errors.Join(failure, err)
 	}
 	if failure != nil && isSettled(failure) {
