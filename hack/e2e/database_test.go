@@ -207,16 +207,6 @@ func (s *scope) hasRow(name, text string) {
 	}
 }
 
-// hasRowAgain is hasRow of a client that connects again: after a crash the Service knows of the engine only after the next probe.
-func (s *scope) hasRowAgain(name, text string) {
-	s.Helper()
-	s.wait(10*time.Second, "a connection after the fault", func() (string, error) {
-		_, err := s.tryQuery(name, "select 1;")
-		return "", err
-	})
-	s.hasRow(name, text)
-}
-
 // same compares and ends the test.
 func same[V comparable](s *scope, what string, got, want V) {
 	s.Helper()

@@ -32,7 +32,7 @@ func TestTheEngineIsStartedAgainWhenItIsKilled(t *testing.T) {
 		return "", nil
 	})
 	s.ready("pg")
-	s.hasRowAgain("pg", "kept")
+	s.hasRow("pg", "kept")
 	same(s, "the pod", string(s.pod("pg").UID), before.podUID)
 }
 

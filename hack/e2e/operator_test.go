@@ -168,7 +168,10 @@ func (s *scope) versions() map[string]string {
 	return versions
 }
 
-// settle waits until nothing in the namespace was written for five seconds.
+// quiet is longer than the agents take between two looks at the volume, whose use grows for a while after a write.
+const quiet = 25 * time.Second
+
+// settle waits until nothing in the namespace was written for a while.
 func (s *scope) settle() {
 	s.Helper()
 	last, since := "", time.Now()
@@ -177,7 +180,7 @@ func (s *scope) settle() {
 		if now != last {
 			last, since = now, time.Now()
 		}
-		if time.Since(since) < 5*time.Second {
+		if time.Since(since) < quiet {
 			return "something was written in the last seconds", nil
 		}
 		return "", nil

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
@@ -118,15 +119,14 @@ func (s *scope) apply(file string) []string {
 
 func (s *scope) readyOrSaysWhy(name string) {
 	s.Helper()
-	s.until(name, "Database "+name+" to be ready, or to say what is not supported", provisionTimeout, func(db *dbv1.Database) string {
+	s.until(name, "Database "+name+" to be ready, or to say why nothing was made", provisionTimeout, func(db *dbv1.Database) string {
 		if db.Status.Phase == dbv1.PhaseReady {
 			return ""
 		}
-		for _, c := range db.Status.Conditions {
-			if c.Status != metav1.ConditionTrue && c.Reason == dbv1.ReasonNotSupported && c.Message != "" {
-				s.Logf("%s: %s: %s", name, c.Type, c.Message)
-				return ""
-			}
+		c := meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionReady)
+		if c != nil && c.Status == metav1.ConditionFalse && c.Reason == dbv1.ReasonNotSupported && c.Message != "" {
+			s.Logf("%s: %s", name, c.Message)
+			return ""
 		}
 		return "neither"
 	})

@@ -76,10 +76,30 @@ const psql = `IFS= read -r uri
 for try in {1..50}; do pg_isready --quiet --dbname "$uri" && break; sleep 0.2; done
 exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
 
-// Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|".
+// connectTimeout is how long a refused connection is tried again. A Service learns that a pod is ready a second or two after the pod: every
+// node's kube-proxy has to see it. Applications connect again, too.
+const connectTimeout = 15 * time.Second
+
+// Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|". A connection that is
+// refused is tried again for a while: then no SQL was run.
 func (c *Client) Query(ctx context.Context, uri, sql string) (string, error) {
+	for start := time.Now(); ; {
+		rows, err := c.QueryOnce(ctx, uri, sql)
+		if err == nil || !refused(err) || time.Since(start) > connectTimeout || ctx.Err() != nil {
+			return rows, err
+		}
+	}
+}
+
+// QueryOnce is Query of a client that does not try again.
+func (c *Client) QueryOnce(ctx context.Context, uri, sql string) (string, error) {
 	output, err := c.env.Kubectl(ctx, uri+"\n"+sql+"\n", "exec", "--stdin", "--namespace", c.namespace, clientName, "--", "bash", "-c", psql)
 	return strings.TrimSpace(output), err
+}
+
+// refused says that no connection was made.
+func refused(err error) bool {
+	return strings.Contains(err.Error(), "psql: error: connection to server") && strings.Contains(err.Error(), "failed: Connection refused")
 }
 
 // URI is where the Database's Secret says that it can be reached, and how.
