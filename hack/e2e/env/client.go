@@ -70,11 +70,7 @@ func clientPod() *corev1.Pod {
 }
 
 // psql reads the connection's address from the first line of its input, so that the password is in no argument list, and SQL from the rest.
-// A Service leads to a new pod a moment after the pod is ready, when kube-proxy has heard of it. So the connection is tried for
-// a while, as an application does; the SQL is sent once.
-const psql = `IFS= read -r uri
-for try in {1..50}; do pg_isready --quiet --dbname "$uri" && break; sleep 0.2; done
-exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
+const psql = `IFS= read -r uri; exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
 
 // connectTimeout is how long a refused connection is tried again. A Service learns that a pod is ready a second or two after the pod: every
 // node's kube-proxy has to see it. Applications connect again, too.
