@@ -80,15 +80,15 @@ const connectTimeout = 15 * time.Second
 // refused is tried again for a while: then no SQL was run.
 func (c *Client) Query(ctx context.Context, uri, sql string) (string, error) {
 	for start := time.Now(); ; {
-		rows, err := c.QueryOnce(ctx, uri, sql)
+		rows, err := c.queryOnce(ctx, uri, sql)
 		if err == nil || !refused(err) || time.Since(start) > connectTimeout || ctx.Err() != nil {
 			return rows, err
 		}
 	}
 }
 
-// QueryOnce is Query of a client that does not try again.
-func (c *Client) QueryOnce(ctx context.Context, uri, sql string) (string, error) {
+// queryOnce is Query of a client that does not try again.
+func (c *Client) queryOnce(ctx context.Context, uri, sql string) (string, error) {
 	output, err := c.env.Kubectl(ctx, uri+"\n"+sql+"\n", "exec", "--stdin", "--namespace", c.namespace, clientName, "--", "bash", "-c", psql)
 	return strings.TrimSpace(output), err
 }
