@@ -87,6 +87,10 @@ func (p *planner) planObjects() {
 		resources.ConfigMap(db, p.shape),
 		resources.HeadlessService(db, p.shape), resources.PrimaryService(db, p.shape), resources.ReadOnlyService(db, p.shape),
 	)
+	if p.passwordVersion() == "" {
+		// The accounts are made in this sync; its watch event brings the next.
+		return
+	}
 	for _, group := range p.shape.Groups {
 		for ordinal := range group.Replicas {
 			p.plan.Objects = append(p.plan.Objects, p.instance(group, ordinal))
@@ -128,14 +132,18 @@ func (p *planner) credentialsSource() string {
 	return resources.Hash([]any{p.passwordVersion(), p.engine.Binding(p.Database, Login{})})
 }
 
-// passwordVersion identifies the content of the master copy. Its resourceVersion changes with the
-// content, and with little else.
+// passwordVersion identifies the content of the master copy: the Secret, and once somebody edited
+// it, the state that it is in.
 func (p *planner) passwordVersion() string {
 	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
 	if accounts == nil {
 		return ""
 	}
-	return resources.Hash([]string{string(accounts.UID), accounts.ResourceVersion})
+	version := []string{string(accounts.UID)}
+	if !OwnsKeys(accounts, AccountsUsernameKey, AccountsPasswordKey) {
+		version = append(version, accounts.ResourceVersion)
+	}
+	return resources.Hash(version)
 }
 
 // username is the application's: the one in the master copy, which may be the user's own choice.

@@ -1,8 +1,9 @@
 package engine_test
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 	s.Secrets = map[string]*metav1.PartialObjectMetadata{
 		"db-accounts": {ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", UID: "accounts-uid", ResourceVersion: "1", Annotations: map[string]string{
 			naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationSystemID: systemID, naming.AnnotationUsername: "app",
-		}}},
+		}, ManagedFields: ownedData(engine.AccountsUsernameKey, engine.AccountsPasswordKey)}},
 	}
 	s.Claims = map[string]*corev1.PersistentVolumeClaim{"data-db-0": claim("db-uid", systemID)}
 	s.makePod(shape)
@@ -93,12 +94,21 @@ func claim(databaseUID, id string) *corev1.PersistentVolumeClaim {
 }
 
 func bindingFields(db *dbv1.Database) []metav1.ManagedFieldsEntry {
-	var keys []string
-	for key := range (postgres.Engine{}).Binding(db, engine.Login{}) {
-		keys = append(keys, `"f:`+key+`":{}`)
+	return ownedData(slices.Collect(maps.Keys((postgres.Engine{}).Binding(db, engine.Login{})))...)
+}
+
+// ownedData are the managed fields of a Secret whose keys the operator wrote last.
+func ownedData(keys ...string) []metav1.ManagedFieldsEntry {
+	data := map[string]any{}
+	for _, key := range keys {
+		data["f:"+key] = map[string]any{}
+	}
+	text, err := json.Marshal(map[string]any{"f:data": data})
+	if err != nil {
+		panic(err)
 	}
 	fields := &metav1.FieldsV1{}
-	fields.SetRawBytes([]byte(`{"f:data":{` + strings.Join(keys, ",") + `}}`))
+	fields.SetRawBytes(text)
 	return []metav1.ManagedFieldsEntry{{Manager: naming.FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: fields}}
 }
 
@@ -304,10 +314,11 @@ func TestSecretsAreMadeOnceAndDerivedAgain(t *testing.T) {
 		disturb func(scene)
 		want    []string
 	}{
-		"the credentials are lost":        {func(s scene) { delete(s.Secrets, "db-credentials") }, []string{"publish the credentials"}},
-		"somebody edited the password":    {func(s scene) { s.Secrets["db-credentials"].ManagedFields = nil }, []string{"publish the credentials"}},
-		"the master copy has new content": {func(s scene) { s.Secrets["db-accounts"].ResourceVersion = "2" }, []string{"publish the credentials"}},
-		"the master copy is lost":         {func(s scene) { delete(s.Secrets, "db-accounts") }, []string{"create the accounts"}},
+		"the credentials are lost":          {func(s scene) { delete(s.Secrets, "db-credentials") }, []string{"publish the credentials"}},
+		"somebody edited the password":      {func(s scene) { s.Secrets["db-credentials"].ManagedFields = nil }, []string{"publish the credentials"}},
+		"somebody edited the master copy":   {func(s scene) { s.Secrets["db-accounts"].ManagedFields = nil }, []string{"publish the credentials"}},
+		"the master copy got an annotation": {func(s scene) { s.Secrets["db-accounts"].ResourceVersion = "2" }, nil},
+		"the master copy is lost":           {func(s scene) { delete(s.Secrets, "db-accounts") }, []string{"create the accounts"}},
 	} {
 		s := settled()
 		c.disturb(s)
