@@ -3,13 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -58,7 +55,7 @@ func runSimulation(ctx context.Context, r *repo) []result {
 }
 
 func runIntegration(ctx context.Context, r *repo) []result {
-	packages, err := r.packagesWithTag(ctx, "integration")
+	packages, tests, err := r.packagesWithTag(ctx, "integration")
 	if err != nil {
 		return []result{{name: "integration", outcome: failed, reason: err.Error()}}
 	}
@@ -72,7 +69,8 @@ func runIntegration(ctx context.Context, r *repo) []result {
 		return []result{{name: "integration", outcome: failed, reason: "preparing: " + err.Error()}}
 	}
 	_ = os.Setenv("TEST_REQUIRE_APISERVER", "1") // it was tried: a test without it has failed
-	args := append([]string{"-tags", "integration", "-count=1", "-timeout=15m"}, append(r.testArgs, packages...)...)
+	// The other tests of these packages ran before, as unit tests.
+	args := append([]string{"-tags", "integration", "-count=1", "-timeout=15m", "-run", onlyThese(tests)}, append(r.testArgs, packages...)...)
 	return r.goTest(ctx, goTest{dir: ".", args: args})
 }
 
@@ -111,7 +109,7 @@ func (r *repo) prepareAPIServer(ctx context.Context) error {
 }
 
 func runE2E(ctx context.Context, r *repo) []result {
-	packages, err := r.packagesWithTag(ctx, "e2e")
+	packages, _, err := r.packagesWithTag(ctx, "e2e")
 	if err != nil {
 		return []result{{name: "e2e", outcome: failed, reason: err.Error()}}
 	}
@@ -149,44 +147,4 @@ func whyNoCluster() string {
 
 func skippedLayer(name, reason string) []result {
 	return []result{{name: name + " (the whole layer)", outcome: skipped, reason: reason}}
-}
-
-// packagesWithTag returns the packages that have test files only with the build tag.
-func (r *repo) packagesWithTag(ctx context.Context, tag string) ([]string, error) {
-	type files struct {
-		ImportPath                string
-		TestGoFiles, XTestGoFiles []string
-	}
-	list := func(args ...string) (map[string]int, error) {
-		cmd := r.command(ctx, ".", "go", append([]string{"list", "-json=ImportPath,TestGoFiles,XTestGoFiles"}, args...)...)
-		output, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("listing packages: %w", err)
-		}
-		counts := map[string]int{}
-		for decoder := json.NewDecoder(strings.NewReader(string(output))); decoder.More(); {
-			var f files
-			if err := decoder.Decode(&f); err != nil {
-				return nil, fmt.Errorf("listing packages: %w", err)
-			}
-			counts[f.ImportPath] = len(f.TestGoFiles) + len(f.XTestGoFiles)
-		}
-		return counts, nil
-	}
-	with, err := list("-tags", tag, "./...")
-	if err != nil {
-		return nil, err
-	}
-	without, err := list("./...")
-	if err != nil {
-		return nil, err
-	}
-	var packages []string
-	for path, count := range with {
-		if count > without[path] {
-			packages = append(packages, path)
-		}
-	}
-	slices.Sort(packages)
-	return packages, nil
 }

@@ -52,7 +52,7 @@ func runLint(ctx context.Context, r *repo) []result {
 			if err != nil {
 				return err
 			}
-			output, err := r.capture(ctx, module, program, "run", "./...")
+			output, err := r.capture(ctx, module, program, "run", "--allow-parallel-runners", "./...")
 			return withOutput(err, output)
 		}}))
 	}
