@@ -101,6 +101,14 @@ func TestChildrenArePutBack(t *testing.T) {
 			return err == nil && string(s.Data["password"]) == password, errorText(err)
 		})
 	}
+	strip := []byte(`{"metadata":{"labels":null,"annotations":null}}`)
+	if _, err := core.PersistentVolumeClaims(w.namespace).Patch(ctx, "data-db-0", types.MergePatchType, strip, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the claim's facts and labels are put back", func() (bool, string) {
+		c, err := core.PersistentVolumeClaims(w.namespace).Get(ctx, "data-db-0", metav1.GetOptions{})
+		return err == nil && c.Labels[naming.LabelDatabase] == "db" && c.Annotations[naming.AnnotationSystemID] != "", errorText(err)
+	})
 	if err := w.kube.AppsV1().StatefulSets(w.namespace).Delete(ctx, "db", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,9 @@ import (
 )
 
 // observe gathers all that a plan may depend on. It reads caches; the API server is asked for two
-// things that no cache has and that are needed once in a Database's life: claims of the expected
-// names that are not labelled as ours, before there is a StatefulSet that would use them; and
-// whether the namespace is going, when the Database is.
+// things that no cache has and that are rarely needed: claims of the expected names that are not
+// labelled as ours (a StatefulSet would use them without asking, or somebody took the labels
+// away); and whether the namespace is going, when the Database is.
 func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
 	key := cache.MetaObjectToName(db)
 	o := &engine.Observation{Now: c.clock.Now(), Database: db, AgentImage: c.options.AgentImage}
@@ -62,9 +62,6 @@ func (c *Controller) observeUnlabelledClaims(ctx context.Context, o *engine.Obse
 		return nil
 	}
 	for _, group := range eng.Shape(o.Database).Groups {
-		if o.StatefulSets[group.Name] != nil {
-			continue
-		}
 		for _, instance := range group.Instances() {
 			name := naming.Claim(instance)
 			if o.Claims[name] != nil {

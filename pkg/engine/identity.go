@@ -37,13 +37,17 @@ const (
 	claimForeign
 )
 
-// classifyClaim says what a claim is to the Database, and why it is foreign.
-func classifyClaim(o *Observation, shape resources.Shape, name string) (claimState, string) {
-	claim := o.Claims[name]
+// classifyClaim says what the claim of an instance is to the Database, and why it is foreign.
+func classifyClaim(o *Observation, recorded string, shape resources.Shape, instance string) (claimState, string) {
+	claim := o.Claims[naming.Claim(instance)]
 	if claim == nil {
 		return claimAbsent, ""
 	}
 	if claim.Annotations[naming.AnnotationDatabaseUID] == string(o.Database.UID) {
+		return claimOurs, ""
+	}
+	if report := o.report(instance); report != nil && recorded != "" && report.SystemID == recorded {
+		// Its own agent sees the recorded data on it: somebody edited the claim.
 		return claimOurs, ""
 	}
 	for key, want := range shape.Recorded {
@@ -95,7 +99,7 @@ type identity struct {
 func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
 	id := identity{recorded: eng.Identity(o.Database.Status.EngineStatus), onClaims: true}
 	for _, instance := range shape.InstanceNames() {
-		id.judgeClaim(o, shape, naming.Claim(instance))
+		id.judgeClaim(o, shape, instance)
 		if report := o.report(instance); report != nil && id.recorded == "" && id.record == "" && id.foreign == "" {
 			id.record = report.SystemID
 		}
@@ -109,8 +113,9 @@ func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
 	return id
 }
 
-func (id *identity) judgeClaim(o *Observation, shape resources.Shape, name string) {
-	state, why := classifyClaim(o, shape, name)
+func (id *identity) judgeClaim(o *Observation, shape resources.Shape, instance string) {
+	name := naming.Claim(instance)
+	state, why := classifyClaim(o, id.recorded, shape, instance)
 	switch state {
 	case claimAbsent:
 	case claimForeign:
@@ -145,6 +150,9 @@ func (id *identity) markClaim(o *Observation, shape resources.Shape, name string
 	}
 	if id.mark(Annotate{Resource: Claims, Name: name, UID: claim.UID}, claim.Annotations, facts) {
 		id.onClaims = false
+	} else if claim.Labels[naming.LabelDatabase] != o.Database.Name || claim.Labels[naming.LabelManagedBy] != naming.ManagedBy {
+		// The write puts the labels back, by which the informer finds it.
+		id.annotate = append(id.annotate, Annotate{Resource: Claims, Name: name, UID: claim.UID, Annotations: facts})
 	}
 }
 

@@ -44,7 +44,7 @@ func (p *planner) mayBootstrap(instance string, ordinal int32) bool {
 	if ordinal != 0 || p.identity.recorded != "" || p.identity.record != "" || p.identity.foreign != "" {
 		return false
 	}
-	state, _ := classifyClaim(p.Observation, p.shape, naming.Claim(instance))
+	state, _ := classifyClaim(p.Observation, p.identity.recorded, p.shape, instance)
 	return state == claimAbsent || state == claimOurs
 }
 

@@ -32,8 +32,8 @@ type Observation struct {
 	StatefulSets map[string]*appsv1.StatefulSet
 	Pods         map[string]*corev1.Pod
 	Instances    map[string]*dbv1.DatabaseInstance
-	// Claims also has a claim of an expected name that is not labelled as ours, when there is no
-	// StatefulSet yet: a StatefulSet would use it without asking.
+	// Claims also has a claim of an expected name that is not labelled as ours: a StatefulSet would
+	// use it without asking.
 	Claims map[string]*corev1.PersistentVolumeClaim
 	// Secrets has metadata only: the operator does not hold what is in them.
 	Secrets map[string]*metav1.PartialObjectMetadata

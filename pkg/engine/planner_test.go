@@ -81,7 +81,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 
 func claim(databaseUID, id string) *corev1.PersistentVolumeClaim {
 	c := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: "data-db-0", UID: "claim-uid", Annotations: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Name: "data-db-0", UID: "claim-uid", Labels: naming.SelectorLabels("db"), Annotations: map[string]string{
 			naming.AnnotationDatabaseUID: databaseUID, naming.AnnotationEngine: "PostgreSQL", naming.AnnotationMajorVersion: "15",
 		}},
 		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
@@ -375,5 +375,22 @@ func TestAPrimaryWithoutItsLabelIsNotReached(t *testing.T) {
 	p := s.plan()
 	if condition(p, dbv1.ConditionPrimaryAvailable) == "True AsExpected" || condition(p, dbv1.ConditionReady) == "True AsExpected" {
 		t.Errorf("PrimaryAvailable is %s, Ready is %s", condition(p, dbv1.ConditionPrimaryAvailable), condition(p, dbv1.ConditionReady))
+	}
+}
+
+func TestAClaimThatSomebodyEditedIsMarkedAgain(t *testing.T) {
+	for name, edit := range map[string]func(*corev1.PersistentVolumeClaim){
+		"without annotations": func(c *corev1.PersistentVolumeClaim) { c.Annotations = nil },
+		"without labels":      func(c *corev1.PersistentVolumeClaim) { c.Labels = nil },
+	} {
+		s := settled()
+		edit(s.Claims["data-db-0"])
+		p := s.plan()
+		if diff := cmp.Diff([]string{"annotate persistentvolumeclaims data-db-0"}, actions(p)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if got := condition(p, dbv1.ConditionProvisioned); got != "True AsExpected" {
+			t.Errorf("%s: Provisioned is %s", name, got)
+		}
 	}
 }
