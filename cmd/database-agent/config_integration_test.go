@@ -158,6 +158,23 @@ func TestRefusedConfigurationChangesNothing(t *testing.T) {
 	f.await("the good configuration again", hasApplied(f.ask(baseConfig("work_mem = 8MB"))))
 }
 
+// Settings that let no session in are found by trying one, and never shut the agent out.
+func TestConfigurationThatLetsNobodyInIsTakenBack(t *testing.T) {
+	f := newFixture(t)
+	f.provision(baseConfig())
+	good := f.instance().Status.AppliedConfigHash
+	f.ask(baseConfig("session_preload_libraries = 'no_such_library'"))
+	status := f.await("a refusal", func(s *dbv1.DatabaseInstanceStatus) bool { return configReason(s) == dbv1.ReasonConfigRefused })
+	if status.AppliedConfigHash != good || !status.Ready || status.EngineStarts != 1 {
+		t.Errorf("the instance did not go on as before: %+v", status)
+	}
+	if c := meta.FindStatusCondition(status.Conditions, dbv1.ConditionConfigApplied); !strings.Contains(c.Message, "no_such_library") {
+		t.Errorf("the condition does not say why: %q", c.Message)
+	}
+	f.await("settings that would stop the agent's queries", hasApplied(f.ask(baseConfig("statement_timeout = 1", "default_transaction_read_only = on", "datestyle = 'SQL, DMY'"))))
+	f.await("the good configuration", hasApplied(f.ask(baseConfig())))
+}
+
 func TestConfigurationThatDoesNotStartIsTakenBack(t *testing.T) {
 	f := newFixture(t)
 	f.provision(baseConfig())

@@ -211,7 +211,7 @@ func TestARetainedVolumeIsAdopted(t *testing.T) {
 	password := string(w.secret("db-credentials").Data["password"])
 	w.delete("db")
 	w.gone("db", true)
-	w.create(w.basic("db"))
+	w.create(w.basic("db", func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionDelete }))
 	w.waitReady("db")
 	if n := w.sim.Bootstraps(w.namespace, "data-db-0"); n != 1 {
 		t.Errorf("%d databases were made on the volume, want the one that was retained", n)
@@ -219,6 +219,25 @@ func TestARetainedVolumeIsAdopted(t *testing.T) {
 	if again := string(w.secret("db-credentials").Data["password"]); again != password {
 		t.Error("the password changed")
 	}
+	// What was taken over is this one's now, to delete as well.
+	w.delete("db")
+	w.gone("db", false)
+}
+
+// A Database that never took over what an earlier one retained does not delete it.
+func TestARetainedVolumeSurvivesADatabaseThatDoesNotAdoptIt(t *testing.T) {
+	w := newWorld(t)
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	w.delete("db")
+	w.gone("db", true)
+	w.create(w.basic("db", func(db *dbv1.Database) {
+		db.Spec.Version, db.Spec.Lifecycle.DeletionPolicy = "16", dbv1.DeletionDelete
+	}))
+	w.waitFor("db", dbv1.ConditionProvisioned, metav1.ConditionFalse, dbv1.ReasonAdoptionRequired)
+	w.delete("db")
+	w.gone("db", true)
 }
 
 func TestAVolumeThatIsNotKnownToBeOursStopsTheOperator(t *testing.T) {

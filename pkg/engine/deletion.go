@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
@@ -71,20 +73,27 @@ func (p *planner) deletePods() string {
 	return ""
 }
 
-// deleteData deletes claims and Secrets, and says what is still there.
+// deleteData deletes the claims and Secrets that were made for this very Database, and says what
+// is still there. What an earlier one of this name retained, and this one never took over, is not its to delete.
 func (p *planner) deleteData() string {
-	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
-		if claim := p.Claims[name]; claim.DeletionTimestamp == nil {
-			p.do(Delete{Resource: Claims, Name: name, UID: claim.UID, Reason: "deletionPolicy is Delete"})
+	remaining := 0
+	remove := func(resource string, object metav1.Object) {
+		if object.GetAnnotations()[naming.AnnotationDatabaseUID] != string(p.Database.UID) {
+			return
 		}
+		remaining++
+		if object.GetDeletionTimestamp() == nil {
+			p.do(Delete{Resource: resource, Name: object.GetName(), UID: object.GetUID(), Reason: "deletionPolicy is Delete"})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
+		remove(Claims, p.Claims[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Secrets)) {
-		if secret := p.Secrets[name]; secret.DeletionTimestamp == nil {
-			p.do(Delete{Resource: Secrets, Name: name, UID: secret.UID, Reason: "deletionPolicy is Delete"})
-		}
+		remove(Secrets, p.Secrets[name])
 	}
-	if n := len(p.Claims) + len(p.Secrets); n > 0 {
-		return fmt.Sprintf("%d volumes and Secrets are being deleted", n)
+	if remaining > 0 {
+		return fmt.Sprintf("%d volumes and Secrets are being deleted", remaining)
 	}
 	return ""
 }

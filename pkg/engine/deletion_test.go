@@ -28,6 +28,7 @@ func TestDeletion(t *testing.T) {
 		"Delete stops the pods first":                 {[]func(scene){policy(dbv1.DeletionDelete)}, []string{stop}},
 		"Delete then deletes the data":                {[]func(scene){policy(dbv1.DeletionDelete), noPods}, data},
 		"Delete lets go when the data is gone":        {[]func(scene){policy(dbv1.DeletionDelete), noPods, noData}, []string{let}},
+		"Delete keeps what an earlier one retained":   {[]func(scene){policy(dbv1.DeletionDelete), noPods, func(s scene) { s.retainedByAnother() }}, []string{let}},
 		"Snapshot waits, because it cannot be done":   {[]func(scene){policy(dbv1.DeletionSnapshot)}, nil},
 		"Snapshot goes on when a person says so":      {[]func(scene){policy(dbv1.DeletionSnapshot), func(s scene) { s.Database.Annotations = map[string]string{naming.AnnotationSkipFinalBackup: "true"} }}, []string{stop}},
 		"Snapshot does not hold up a namespace":       {[]func(scene){policy(dbv1.DeletionSnapshot), func(s scene) { s.NamespaceTerminating = true }}, []string{stop}},
@@ -48,5 +49,15 @@ func TestDeletion(t *testing.T) {
 				t.Errorf("phase %s, objects %v", p.Status.Phase, kinds(p))
 			}
 		})
+	}
+}
+
+// retainedByAnother makes volumes and Secrets those of an earlier Database of the same name.
+func (s scene) retainedByAnother() {
+	for _, claim := range s.Claims {
+		claim.Annotations[naming.AnnotationDatabaseUID] = "an earlier one"
+	}
+	for _, secret := range s.Secrets {
+		secret.Annotations[naming.AnnotationDatabaseUID] = "an earlier one"
 	}
 }

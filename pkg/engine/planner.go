@@ -121,7 +121,8 @@ func (p *planner) planCredentials() {
 	source := p.credentialsSource()
 	published := p.Secrets[naming.Credentials(p.Database.Name)]
 	keys := bindingKeys(p.engine, p.Database)
-	if published == nil || published.Annotations[naming.AnnotationSource] != source || !OwnsKeys(published, keys...) {
+	if published == nil || published.Annotations[naming.AnnotationSource] != source ||
+		published.Annotations[naming.AnnotationDatabaseUID] != string(p.Database.UID) || !OwnsKeys(published, keys...) {
 		p.do(PublishCredentials{Source: source})
 	}
 }

@@ -67,7 +67,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 	for _, a := range s.plan().Actions {
 		if p, ok := a.(engine.PublishCredentials); ok {
 			s.Secrets["db-credentials"] = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-				Name: "db-credentials", UID: "credentials-uid", Annotations: map[string]string{naming.AnnotationSource: p.Source}, ManagedFields: bindingFields(db),
+				Name: "db-credentials", UID: "credentials-uid", Annotations: map[string]string{naming.AnnotationSource: p.Source, naming.AnnotationDatabaseUID: "db-uid"}, ManagedFields: bindingFields(db),
 			}}
 		}
 	}

@@ -1,6 +1,9 @@
 package resources
 
 import (
+	"maps"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,12 +57,16 @@ func probe(path string, period, failures int32) *corev1ac.ProbeApplyConfiguratio
 		WithPeriodSeconds(period).WithTimeoutSeconds(5).WithFailureThreshold(failures).WithSuccessThreshold(1)
 }
 
-func volumes(db *dbv1.Database) []*corev1ac.VolumeApplyConfiguration {
+func volumes(db *dbv1.Database, shape Shape) []*corev1ac.VolumeApplyConfiguration {
+	// The files are named one by one: what somebody adds to the ConfigMap is not mounted.
+	config := corev1ac.ConfigMapVolumeSource().WithName(naming.Config(db.Name)).WithDefaultMode(0o440)
+	for _, file := range slices.Sorted(maps.Keys(shape.Config)) {
+		config.WithItems(corev1ac.KeyToPath().WithKey(file).WithPath(file))
+	}
 	all := []*corev1ac.VolumeApplyConfiguration{
 		emptyDir("agent"), emptyDir("run"), emptyDir("tmp"),
 		corev1ac.Volume().WithName("shm").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithMedium(corev1.StorageMediumMemory)),
-		corev1ac.Volume().WithName("config").WithConfigMap(
-			corev1ac.ConfigMapVolumeSource().WithName(naming.Config(db.Name)).WithDefaultMode(0o440)),
+		corev1ac.Volume().WithName("config").WithConfigMap(config),
 	}
 	if db.Spec.Storage == nil || db.Spec.Storage.Size == nil {
 		all = append(all, emptyDir(naming.ClaimTemplate))

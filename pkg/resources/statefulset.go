@@ -123,7 +123,7 @@ func podSpec(db *dbv1.Database, shape Shape, group, agentImage string) *corev1ac
 		WithSecurityContext(podSecurityContext(db, shape.User)).
 		WithInitContainers(installContainer(agentImage)).
 		WithContainers(databaseContainer(db, shape)).
-		WithVolumes(volumes(db)...)
+		WithVolumes(volumes(db, shape)...)
 	schedule(spec, db, group)
 	return spec
 }

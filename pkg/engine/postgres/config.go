@@ -108,6 +108,7 @@ var ownedSettings = map[string]string{
 	"unix_socket_*":              "only the agent uses the socket",
 	"password_encryption":        "passwords are always scram-sha-256",
 	"cluster_name":               "it is the name of the Database",
+	"db_user_namespace":          "accounts are named by spec.auth.username",
 	"restart_after_crash":        "the agent restarts the server",
 	"wal_level":                  "it is replica, for replicas and backups",
 	"wal_log_hints":              "it is on, for pg_rewind",

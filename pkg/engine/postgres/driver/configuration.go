@@ -21,6 +21,7 @@ import (
 //  2. Reload signals the server, and waits until its load time is a later one: a new connection
 //     has the postmaster's. Then pg_file_settings says what could not be applied. That is so both
 //     for refused values and for settings that wait for a restart; the latter are in pg_settings.
+//  3. A session is opened as a client's would be: a library to preload that is missing shows only then.
 
 const reloadPoll = 20 * time.Millisecond
 
@@ -122,7 +123,14 @@ func (d *Driver) Reload(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer closeConn(loaded)
-	return settingsAfter(ctx, loaded)
+	pending, err := settingsAfter(ctx, loaded)
+	if err != nil {
+		return nil, err
+	}
+	if refusal := (*agent.Refusal)(nil); errors.As(d.trySession(ctx), &refusal) {
+		return nil, refusal
+	}
+	return pending, nil
 }
 
 // errNotLoaded is a reload that the server did not finish: it stops at names that it does not know.

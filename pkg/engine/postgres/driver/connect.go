@@ -17,7 +17,8 @@ import (
 )
 
 // Connections of the agent. Names resolve in pg_catalog alone, so that no user's function is ever
-// called by the superuser; nothing that they say is logged by the server.
+// called by the superuser; nothing that they say is logged by the server. Settings of the user that
+// would shut the agent out, too, do not hold for it: somebody must be able to take them back.
 
 const connectTimeout = 5 * time.Second
 
@@ -36,9 +37,48 @@ func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 		"log_statement":              "none",
 		"log_min_error_statement":    "panic",
 		"log_min_duration_statement": "-1",
+
+		"session_preload_libraries":           "",
+		"local_preload_libraries":             "",
+		"statement_timeout":                   "0",
+		"idle_in_transaction_session_timeout": "0",
+		"default_transaction_read_only":       "off",
+		// Times are read as text.
+		"datestyle":       "ISO",
+		"timezone":        "UTC",
+		"client_encoding": "UTF8",
 	}
 	return dial(ctx, config)
 }
+
+// trySession opens a session with the server's own settings, as a client's would be. A refusal says
+// that the settings let no client in.
+func (d *Driver) trySession(ctx context.Context) error {
+	config, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return fmt.Errorf("configure a connection: %w", err)
+	}
+	config.Host, config.Port = d.RunDir, uint16(d.Port)
+	config.User, config.Password, config.Database = superuser, "", superuser
+	config.RuntimeParams = map[string]string{"application_name": "database-agent"}
+	conn, err := dial(ctx, config)
+	if err == nil {
+		closeConn(conn)
+		return nil
+	}
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || server.Code == pgerrTooManyConnections || server.Code == pgerrCannotConnectNow {
+		return err
+	}
+	return &agent.Refusal{Setting: "a new session", Words: withoutPaths(server.Message)}
+}
+
+// Codes of errors that say nothing of the settings:
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+const (
+	pgerrTooManyConnections = "53300"
+	pgerrCannotConnectNow   = "57P03"
+)
 
 // login opens a connection as a client would, over TCP.
 func (d *Driver) login(ctx context.Context, username, password, database string) error {
