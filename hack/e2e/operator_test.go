@@ -164,11 +164,25 @@ func (s *scope) versions() map[string]string {
 				if o.Name == "client" {
 					continue // the test's own pod, whose status is the kubelet's
 				}
-				versions[resource.Name+"/"+o.Name+" "+string(o.UID)] = o.ResourceVersion
+				versions[resource.Name+"/"+o.Name+" "+string(o.UID)] = version(resource.Name, &o)
 			}
 		}
 	}
 	return versions
+}
+
+// version is what changes when somebody writes the object. Kubelets write the statuses of pods as they like.
+func version(resource string, object *metav1.PartialObjectMetadata) string {
+	if resource != "pods" {
+		return object.ResourceVersion
+	}
+	var writes []string
+	for _, entry := range object.ManagedFields {
+		if entry.Manager != "kubelet" && entry.Time != nil {
+			writes = append(writes, fmt.Sprint(entry.Manager, " at ", entry.Time))
+		}
+	}
+	return strings.Join(writes, ", ")
 }
 
 // quiet is longer than the agents take between two looks at the volume, whose use grows for a while after a write.

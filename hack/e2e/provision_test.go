@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,17 +118,27 @@ func (s *scope) apply(file string) []string {
 	return names
 }
 
+// readyOrSaysWhy waits until clients can be served, or until a condition says why nothing was made. Where less was made than asked for, a condition
+// says that, too.
 func (s *scope) readyOrSaysWhy(name string) {
 	s.Helper()
 	s.until(name, "Database "+name+" to be ready, or to say why nothing was made", provisionTimeout, func(db *dbv1.Database) string {
-		if db.Status.Phase == dbv1.PhaseReady {
+		ready := meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionReady)
+		switch {
+		case db.Status.Phase == dbv1.PhaseReady:
 			return ""
-		}
-		c := meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionReady)
-		if c != nil && c.Status == metav1.ConditionFalse && c.Reason == dbv1.ReasonNotSupported && c.Message != "" {
-			s.Logf("%s: %s", name, c.Message)
+		case ready == nil:
+			return "nothing was said yet"
+		case ready.Reason == dbv1.ReasonNotSupported || (ready.Status == metav1.ConditionTrue && saysNotSupported(db)):
+			s.Log(name, "is", describe(db))
 			return ""
 		}
 		return "neither"
+	})
+}
+
+func saysNotSupported(db *dbv1.Database) bool {
+	return slices.ContainsFunc(db.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Status == metav1.ConditionFalse && c.Reason == dbv1.ReasonNotSupported
 	})
 }
