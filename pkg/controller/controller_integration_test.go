@@ -171,6 +171,22 @@ func TestAForeignObjectIsLeftAloneAndNamed(t *testing.T) {
 	}
 }
 
+func TestAForeignSecretIsLeftAloneAndNamed(t *testing.T) {
+	w := newWorld(t)
+	before, err := w.kube.CoreV1().Secrets(w.namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: w.namespace}, StringData: map[string]string{"host": "mine"},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitFor("db", dbv1.ConditionProvisioned, metav1.ConditionFalse, dbv1.ReasonResourceConflict)
+	if after := w.secret("db-credentials"); after.ResourceVersion != before.ResourceVersion {
+		t.Error("the foreign Secret was touched")
+	}
+}
+
 func TestAPausedDatabaseIsNotChanged(t *testing.T) {
 	w := newWorld(t)
 	op, _ := w.start(unlimited)

@@ -99,10 +99,15 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 		return err
 	}
 	name := naming.Credentials(db.Name)
-	if live, err := secrets.Get(ctx, name, metav1.GetOptions{}); err == nil && metav1.GetControllerOf(live) != nil {
-		return &conflictError{resource: "secrets", name: name, owner: metav1.GetControllerOf(live).Kind + " " + metav1.GetControllerOf(live).Name}
-	} else if err != nil && !apierrors.IsNotFound(err) {
+	live, err := secrets.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
 		return err
+	default:
+		if owner := foreignOwner(live); owner != "" {
+			return &conflictError{resource: "secrets", name: name, owner: owner}
+		}
 	}
 	content := c.options.Engines[db.Spec.Engine].Binding(db, engine.Login{
 		Username: string(accounts.Data[engine.AccountsUsernameKey]),
@@ -129,4 +134,16 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 	}
 	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
 	return nil
+}
+
+// foreignOwner names whom a credentials Secret belongs to, "" when it is ours or was made for us:
+// a user's own has a username and a password.
+func foreignOwner(secret *corev1.Secret) string {
+	if owner := metav1.GetControllerOf(secret); owner != nil {
+		return owner.Kind + " " + owner.Name
+	}
+	if secret.Labels[naming.LabelManagedBy] == naming.ManagedBy || len(secret.Data["username"]) > 0 && len(secret.Data["password"]) > 0 {
+		return ""
+	}
+	return "somebody else (it has no username and password)"
 }

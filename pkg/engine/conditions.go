@@ -23,7 +23,7 @@ func (p *planner) instanceTrouble(name string) string {
 	}
 	pod := p.Pods[name]
 	if pod == nil {
-		return "pod " + name + " does not exist yet"
+		return "pod " + name + " does not exist yet; if it does not come, kubectl describe statefulset " + p.Database.Name + " says why"
 	}
 	if why := podTrouble(pod); why != "" {
 		return "pod " + name + ": " + why

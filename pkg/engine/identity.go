@@ -143,8 +143,11 @@ func (id *identity) markClaim(o *Observation, shape resources.Shape, name string
 		naming.AnnotationSystemID:    id.recorded,
 		naming.AnnotationDatabaseUID: string(o.Database.UID),
 	}
+	// What the spec says is a fact of the data once it runs everywhere; before that, only what was
+	// never said is.
+	rolledOut := o.Database.Status.CurrentVersion == o.Database.Spec.Version
 	for key, value := range shape.Recorded {
-		if claim.Annotations[key] == "" {
+		if claim.Annotations[key] == "" || rolledOut {
 			facts[key] = value
 		}
 	}

@@ -394,3 +394,16 @@ func TestAClaimThatSomebodyEditedIsMarkedAgain(t *testing.T) {
 		}
 	}
 }
+
+// A version that was mistyped at first must not stay on the volume as a fact.
+func TestTheFactsOfAClaimFollowWhatRuns(t *testing.T) {
+	s := settled()
+	s.Claims["data-db-0"].Annotations[naming.AnnotationMajorVersion] = "99"
+	if diff := cmp.Diff([]string{"annotate persistentvolumeclaims data-db-0"}, actions(s.plan())); diff != "" {
+		t.Error(diff)
+	}
+	s.Database.Status.CurrentVersion = ""
+	if got := actions(s.plan()); len(got) != 0 {
+		t.Errorf("%v: nothing of this version was ever seen to run", got)
+	}
+}
