@@ -50,19 +50,23 @@ func classifyClaim(o *Observation, recorded string, shape resources.Shape, insta
 		// Its own agent sees the recorded data on it: somebody edited the claim.
 		return claimOurs, ""
 	}
+	return classifyByFacts(o, shape, claim)
+}
+
+// classifyByFacts judges a volume that was there before its Database.
+func classifyByFacts(o *Observation, shape resources.Shape, claim *corev1.PersistentVolumeClaim) (claimState, string) {
 	for key, want := range shape.Recorded {
 		if have := claim.Annotations[key]; have != "" && have != want {
 			return claimForeign, fmt.Sprintf("it says %s %q and the spec %q", strings.TrimPrefix(key, naming.Group+"/"), have, want)
 		}
 	}
-	identity := claim.Annotations[naming.AnnotationSystemID]
-	if said := o.Database.Annotations[naming.AnnotationAdopt]; said != "" {
-		if identity == "" || said == identity {
-			return claimAdoptable, ""
-		}
+	identity, said := claim.Annotations[naming.AnnotationSystemID], o.Database.Annotations[naming.AnnotationAdopt]
+	switch {
+	case said != "" && (identity == "" || said == identity):
+		return claimAdoptable, ""
+	case said != "":
 		return claimForeign, fmt.Sprintf("it has system identifier %s, and the annotation %s says %s", identity, naming.AnnotationAdopt, said)
-	}
-	if identity == "" {
+	case identity == "":
 		return claimForeign, "it has no record of what is on it"
 	}
 	return classifyByAccounts(o, identity)
