@@ -22,12 +22,11 @@ func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.Databas
 		WithOrdinal(ordinal).
 		WithMembers(p.members(group)...).
 		WithConfigHash(confighash.ConfigHash(p.shape.Config)).
+		// False is said, too: nobody else may say true.
+		WithBootstrap(p.mayBootstrap(name, ordinal)).
 		WithAccounts(p.accounts()...)
 	if len(p.shape.Groups) > 1 {
 		spec.WithGroup(group.Name)
-	}
-	if p.mayBootstrap(name, ordinal) {
-		spec.WithBootstrap(true)
 	}
 	if p.identity.recorded != "" && p.identity.onClaims {
 		spec.WithSystemID(p.identity.recorded)

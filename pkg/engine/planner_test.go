@@ -212,7 +212,7 @@ func TestTheIdentityIsPersistedBeforeItIsReliedOn(t *testing.T) {
 	delete(s.Secrets["db-accounts"].Annotations, naming.AnnotationSystemID)
 	s.Instances["db-0"].Status.SystemID = ""
 
-	if spec := s.instanceSpec(); spec.Bootstrap == nil || !*spec.Bootstrap || spec.SystemID != nil {
+	if spec := s.instanceSpec(); !*spec.Bootstrap || spec.SystemID != nil {
 		t.Fatalf("an empty volume of ours may be bootstrapped: %+v", spec)
 	}
 	s.Instances["db-0"].Status.SystemID = systemID
@@ -220,7 +220,7 @@ func TestTheIdentityIsPersistedBeforeItIsReliedOn(t *testing.T) {
 	if id := (postgres.Engine{}).Identity(p.Status.EngineStatus); id != systemID {
 		t.Fatalf("the reported identity is not recorded: %q", id)
 	}
-	if spec := s.instanceSpec(); spec.Bootstrap != nil || spec.SystemID != nil {
+	if spec := s.instanceSpec(); *spec.Bootstrap || spec.SystemID != nil {
 		t.Fatalf("relied on before it was read back: %+v", spec)
 	}
 	s.Database.Status = p.Status
@@ -241,7 +241,7 @@ func TestAnEmptyVolumeIsNeverBootstrappedAgain(t *testing.T) {
 	s := settled()
 	delete(s.Claims, "data-db-0")
 	s.Instances["db-0"].Status = dbv1.DatabaseInstanceStatus{}
-	if spec := s.instanceSpec(); spec.Bootstrap != nil {
+	if spec := s.instanceSpec(); *spec.Bootstrap {
 		t.Error("a lost volume would become an empty database")
 	}
 }
