@@ -61,8 +61,9 @@ install: ## Put the CRDs into the current cluster
 uninstall: ## Remove the CRDs, and with them every Database, from the current cluster
 	hack/kubectl delete --ignore-not-found -k manifests/crd
 
-run: install ## Run the operator here, against the current cluster
-	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" --leader-elect=false $(ARGS)
+run: install ## Run the operator here, against the current cluster; it waits while another one leads
+	hack/kubectl apply --server-side -f manifests/operator/namespace.yaml
+	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" $(ARGS)
 
 cluster-up: cluster-tool ## Start the local cluster
 	$(CLUSTER) up $(ARGS)
