@@ -1,0 +1,290 @@
+package election
+
+import "time"
+
+// Now is one reading of the clocks, as time since the machine was made.
+type Now struct {
+	// Mono is the monotonic clock: what others may do is timed with it. It may stand still while the
+	// machine sleeps, and then errs on the side of waiting longer.
+	Mono time.Duration
+	// Fence is the larger of the boot-time clock and the wall clock: what this instance itself may go
+	// on doing is timed with it. It errs on the side of stopping earlier.
+	Fence time.Duration
+}
+
+// Event is something that happened.
+type Event interface{ event() }
+
+type (
+	// Tick says that time has passed; it comes several times a second.
+	Tick struct{}
+
+	// LeaseSeen is an answer of the API about the Lease. Answers are given in the order of their sending;
+	// a watch's are only given when they are newer than what was seen.
+	LeaseSeen struct {
+		// SentAt is when the request was sent (Now.Mono); ReadOnly by Watch it is negative: the time at
+		// which it still stood is then not known.
+		SentAt time.Duration
+		// Version is the resourceVersion; empty when there is no Lease.
+		Version string
+		Record  Record
+	}
+
+	// LeaseWritten is the outcome of WriteLease.
+	LeaseWritten struct {
+		ID      int64
+		Outcome Outcome
+		// Version is the new one, after Committed.
+		Version string
+	}
+
+	// Asked is a question of a peer; Reply answers it.
+	Asked struct {
+		Question Question
+		// Token says to the caller which request it is.
+		Token int64
+	}
+
+	// Answered is a peer's answer to Ask.
+	Answered struct {
+		Question Question
+		Answer   Answer
+	}
+
+	// EngineSeen is what the caller found.
+	EngineSeen struct{ Facts Facts }
+
+	// SpecSeen is what the operator wants.
+	SpecSeen struct{ Spec Spec }
+)
+
+func (Tick) event()         {}
+func (LeaseSeen) event()    {}
+func (LeaseWritten) event() {}
+func (Asked) event()        {}
+func (Answered) event()     {}
+func (EngineSeen) event()   {}
+func (SpecSeen) event()     {}
+
+// Outcome is how a write ended.
+type Outcome string
+
+// The outcomes of a write.
+const (
+	// Committed: it is there.
+	Committed Outcome = "Committed"
+	// Conflict: the Lease had another version. It says nothing about earlier writes.
+	Conflict Outcome = "Conflict"
+	// Unknown: no answer; it may still be committed.
+	Unknown Outcome = "Unknown"
+)
+
+// Action is something to do.
+type Action interface{ action() }
+
+type (
+	// Persist keeps what must outlive the process; the actions behind it wait for it.
+	Persist struct{ Disk Disk }
+
+	// ReadLease asks the API for the Lease.
+	ReadLease struct{}
+
+	// WriteLease writes it, on condition that it has that version still (empty: that there is none).
+	WriteLease struct {
+		ID     int64
+		Base   string
+		Record Record
+	}
+
+	// Ask asks a peer.
+	Ask struct {
+		Instance string
+		Question Question
+	}
+
+	// Reply answers a question.
+	Reply struct {
+		Token  int64
+		Answer Answer
+	}
+)
+
+func (Persist) action()    {}
+func (ReadLease) action()  {}
+func (WriteLease) action() {}
+func (Ask) action()        {}
+func (Reply) action()      {}
+
+// Kind is what a peer is asked.
+type Kind string
+
+// The questions.
+const (
+	// AskIdentity: whose data is there?
+	AskIdentity Kind = "Identity"
+	// AskPromise: do you promise not to claim, nor to help another to?
+	AskPromise Kind = "Promise"
+	// AskPosition: how far is your data, at this version of the Lease?
+	AskPosition Kind = "Position"
+	// AskEpoch: do you know a higher epoch?
+	AskEpoch Kind = "Epoch"
+	// AskContains: does your data contain this position, written under this epoch?
+	AskContains Kind = "Contains"
+)
+
+// Question is what a peer is asked.
+type Question struct {
+	Kind Kind
+	// Round tells the asker which of its rounds it is.
+	Round int64
+	// From is the asker's instance.
+	From string
+	// Holder, Epoch and Lease say whose promise is asked for, and for how long (AskPromise).
+	Holder string
+	Epoch  int64
+	Lease  time.Duration
+	// Version is that of the Lease (AskPosition).
+	Version string
+	// Position is what must be contained (AskContains, with Epoch).
+	Position Position
+}
+
+// Answer is what a peer says. Every answer says what it knows of the Lease.
+type Answer struct {
+	// Instance and Name say who answers.
+	Instance, Name string
+	// Yes: it promises, has the position, or contains it. For AskIdentity and AskEpoch it is true.
+	Yes bool
+	// Record is the newest that it has seen, HighestEpoch the highest epoch; AskedEpoch is the highest
+	// that it ever asked for.
+	Record                   Record
+	HighestEpoch, AskedEpoch int64
+	// Chain, Position and Priority rank it (AskPosition).
+	Chain    Chain
+	Position Position
+	Priority int32
+}
+
+// Mode is what the engine does.
+type Mode string
+
+// The modes.
+const (
+	// ModeUnknown: it is between two of the others.
+	ModeUnknown Mode = ""
+	// ModeDown: nothing of it is left that could write or acknowledge.
+	ModeDown Mode = "Down"
+	// ModeReplica: it takes no writes.
+	ModeReplica Mode = "Replica"
+	// ModePrimary: it takes writes.
+	ModePrimary Mode = "Primary"
+	// ModeRewind and ModeClone: its data is being made fit to follow (only in Want).
+	ModeRewind Mode = "Rewind"
+	ModeClone  Mode = "Clone"
+)
+
+// Want is what the engine must be. It is level-based: the caller works towards the newest.
+type Want struct {
+	// Seq grows with every change; Facts say for which one they hold.
+	Seq  uint64
+	Mode Mode
+	// Kill: going down must not wait for anything.
+	Kill bool
+	// Source is the candidate to follow, or to copy from; nil for none.
+	Source *Candidate
+	// Synchronous is whom commits of a primary wait for. It is in place before promotion.
+	Synchronous Synchronous
+	// Admit lets clients in.
+	Admit bool
+	// Replicas are the names that the primary keeps its log for.
+	Replicas []string
+}
+
+// Synchronous is whom a commit waits for.
+type Synchronous struct {
+	Names []string
+	W     int
+}
+
+// Facts are what is known of the engine and its data.
+type Facts struct {
+	// Seq is the Want that was whole when the rest was looked at: an engine on its way to it, or still
+	// as an earlier one wanted it, has the earlier one's.
+	Seq  uint64
+	Mode Mode
+	// Position is the end of what was flushed (primary), of what was replayed (replica), or of the log
+	// (down, after a clean stop).
+	Position Position
+	// Settled: a replica without source has replayed all that it has; a stopped engine ended cleanly.
+	Settled bool
+	// Receiving: the source streams to it.
+	Receiving bool
+	// Standbys are the names that stream from it, with the end of what they flushed.
+	Standbys map[string]Position
+	// Applied: every process that acknowledges commits has the wanted Synchronous.
+	Applied bool
+	// HealthyAt is when a write with fsync on the volume, and a query where the engine runs, last
+	// returned (Now.Mono); negative before the first.
+	HealthyAt time.Duration
+	// RewindFailed: the data cannot be rewound, only cloned.
+	RewindFailed bool
+	// Crashed counts how often the engine ended by itself.
+	Crashed int
+}
+
+// Spec is what the operator wants.
+type Spec struct {
+	// Members are the instances that may hold data of this database.
+	Members []string
+	// W is how many replicas must have every acknowledged commit.
+	W         int
+	Durations Durations
+	// MaxLag is how far a replica may be behind to become a candidate, in bytes.
+	MaxLag Position
+	// Priority prefers this instance among equals.
+	Priority int32
+	// Initial: this instance may claim a Lease that was never held.
+	Initial bool
+	// Gone are the members that the API shows without a pod, or with one that is not ready.
+	Gone map[string]bool
+	// Stop: the instance must hand over and stop (its pod is being deleted, or a person fenced it).
+	Stop bool
+	// Handover asks the holder to give the Lease to that instance, or to the best when it is "*"; once
+	// for each HandoverID.
+	Handover   string
+	HandoverID string
+	// Force makes this instance claim without the answers that it needs: a person accepts the loss.
+	Force string
+}
+
+// Disk is what must outlive the process.
+type Disk struct {
+	// Name is the data id, empty without data. Chain is its history.
+	Name  string
+	Chain Chain
+	// Rebuilding: the data is being rewound or cloned, and is not whole.
+	Rebuilding bool
+	// Record is the newest that was seen, HighestEpoch the highest epoch seen anywhere.
+	Record       Record
+	HighestEpoch int64
+	// AskedEpoch is the highest epoch that this instance ever asked for; OwnEpoch the last in which it
+	// was the holder.
+	AskedEpoch, OwnEpoch int64
+	// Fence is the version of the Lease at which the source was taken away.
+	Fence string
+	// Unsettled are records that were sent, and may have been committed or may yet be.
+	Unsettled []Sent
+	// Releasing: the newest of them gives the Lease away.
+	Releasing bool
+}
+
+// Sent is a record that was sent on condition of a version.
+type Sent struct {
+	Base   string
+	Record Record
+}
+
+// DataMade says that a new, empty database was made, with this name.
+type DataMade struct{ Name string }
+
+func (DataMade) event() {}
