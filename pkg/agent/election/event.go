@@ -183,7 +183,8 @@ const (
 	ModeClone  Mode = "Clone"
 )
 
-// Want is what the engine must be. It is level-based: the caller works towards the newest.
+// Want is what the engine must be. It is level-based: the caller works towards the newest. Right before it
+// starts or promotes a primary it looks at Machine.Deadline once more: it may have slept.
 type Want struct {
 	// Seq grows with every change; Facts say for which one they hold.
 	Seq  uint64

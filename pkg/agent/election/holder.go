@@ -370,9 +370,13 @@ func (m *Machine) flushedBy(names []string, position Position) int {
 }
 
 // Deadline is when the engine must be down unless another renewal counts (Now.Fence); false while nothing
-// must be renewed. The watchdog kills the engine then, should the agent not run.
+// must be renewed. The watchdog kills the engine then, should the agent not run. Once the reign is lost
+// it has passed, until the engine was seen down.
 func (m *Machine) Deadline() (time.Duration, bool) {
-	if m.hold == nil || !m.hold.live || m.sole() {
+	switch {
+	case m.mustDown:
+		return 0, true
+	case m.hold == nil || !m.hold.live || m.sole():
 		return 0, false
 	}
 	return m.hold.renewedAt + m.durations().killed(), true

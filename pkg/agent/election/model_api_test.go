@@ -70,6 +70,10 @@ func (w *world) commit(n *node, a WriteLease) (Outcome, string) {
 	w.api.exists = true
 	w.api.version++
 	w.api.record, w.api.last, w.recordedW = a.Record, a.Record, a.Record.W
+	for id, quorum := range w.acked {
+		// Who lowers w asks for less.
+		w.acked[id] = min(quorum, a.Record.W)
+	}
 	w.api.history = append(w.api.history, a.Record)
 	w.log("API: version %d: holder %s epoch %d name %s candidates %v w %d handover %q", w.api.version, a.Record.Holder, a.Record.Epoch,
 		a.Record.Name, a.Record.Candidates, a.Record.W, a.Record.Handover)
@@ -99,7 +103,7 @@ func (w *world) checkCommit(n *node, before, after *Record) {
 		if e := &n.engine; e.mode != ModeDown && before.Holder == n.identity() && e.epoch == after.Epoch && e.mode == ModePrimary {
 			w.fail("%s released epoch %d while its engine runs", n.instance, after.Epoch)
 		}
-		w.released[after.Epoch] = true
+		w.released[before.Holder] = after.Epoch
 		return
 	case after.Epoch == before.Epoch && after.Holder == before.Holder:
 		return
@@ -120,7 +124,7 @@ func (w *world) checkCommit(n *node, before, after *Record) {
 			w.fail("%s claimed epoch %d while %s takes writes", n.instance, after.Epoch, other.instance)
 		}
 	}
-	if n.promisedUntil > w.now && n.promisedTo != after.Holder && !w.released[n.promisedEpoch] {
+	if n.promisedUntil > w.now && n.promisedTo != after.Holder && w.released[n.promisedTo] < n.promisedEpoch {
 		w.fail("%s claimed under its promise to %s", n.instance, n.promisedTo)
 	}
 }

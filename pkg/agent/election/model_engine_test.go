@@ -292,7 +292,9 @@ func (e *engine) receive(n *node) {
 
 func (e *engine) turnPrimary(n *node, want Want) bool {
 	hold := n.machine.hold
-	if hold == nil {
+	deadline, limited := n.machine.Deadline()
+	if hold == nil || limited && n.clock().Fence >= deadline && e.mode != ModePrimary {
+		// What was wanted before a pause is wanted no more.
 		return false
 	}
 	was := e.sync

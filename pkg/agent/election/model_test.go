@@ -31,7 +31,7 @@ type world struct {
 	used      map[int64]string
 	emptied   map[string]bool
 	recordedW int
-	released  map[int64]bool
+	released  map[string]int64
 	names     int
 	durable   bool
 
@@ -79,7 +79,7 @@ type schedule struct {
 
 func newWorld(s schedule, without rule, tracing bool) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(s.Seed, 7)), acked: map[int]int{}, used: map[int64]string{}, emptied: map[string]bool{}, released: map[int64]bool{},
+		rng: rand.New(rand.NewPCG(s.Seed, 7)), acked: map[int]int{}, used: map[int64]string{}, emptied: map[string]bool{}, released: map[string]int64{},
 		w: s.W, without: without, tracing: tracing,
 	}
 	w.api = api{up: true, exists: true, version: 1}
