@@ -67,6 +67,13 @@ const (
 	AnnotationSource = Group + "/source"
 	// AnnotationUsername on the master copy of the accounts has the application's user name.
 	AnnotationUsername = Group + "/username"
+	// AnnotationRecord on the Lease of the primary is what its holder recorded (package record).
+	AnnotationRecord = Group + "/record"
+	// AnnotationRequest on a Database asks for a switchover or a failover, once for each id.
+	AnnotationRequest = Group + "/request"
+	// AnnotationFenced on a Database names the instances whose engines a person stopped, with
+	// commas between them.
+	AnnotationFenced = Group + "/fenced"
 	// AnnotationSkipFinalBackup lets a deletion with policy Snapshot go on without its backup.
 	AnnotationSkipFinalBackup = Group + "/skip-final-backup"
 )
@@ -89,7 +96,14 @@ const (
 	PathConfig = "/etc/database/config"
 	// PathRun is for sockets; an emptyDir.
 	PathRun = "/run/database"
+	// PathAgentTLS has the certificate by which agents know each other: tls.crt, tls.key, ca.crt.
+	PathAgentTLS = "/etc/database/agent-tls"
+	// PathReplication has the file password, of the account AccountReplication.
+	PathReplication = "/etc/database/replication"
 )
+
+// AccountReplication is the account by which instances follow and copy each other.
+const AccountReplication = "db_replication"
 
 // Ports of the agent.
 const (
@@ -144,6 +158,9 @@ func CredentialsOld(database string) string { return database + "-credentials-ol
 
 // Accounts is the Secret with the master copy of every account's password.
 func Accounts(database string) string { return database + "-accounts" }
+
+// CA is the Secret with the key and the certificate that sign the certificates of the agents.
+func CA(database string) string { return database + "-ca" }
 
 // AgentTLS is the Secret with the certificates of the agents.
 func AgentTLS(database string) string { return database + "-agent-tls" }

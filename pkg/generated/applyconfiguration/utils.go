@@ -79,6 +79,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &databasev1.InstanceOperationApplyConfiguration{}
 	case v1.SchemeGroupVersion.WithKind("InstanceOperationStatus"):
 		return &databasev1.InstanceOperationStatusApplyConfiguration{}
+	case v1.SchemeGroupVersion.WithKind("InstanceReplication"):
+		return &databasev1.InstanceReplicationApplyConfiguration{}
+	case v1.SchemeGroupVersion.WithKind("InstanceReplicationStatus"):
+		return &databasev1.InstanceReplicationStatusApplyConfiguration{}
 	case v1.SchemeGroupVersion.WithKind("InstanceStorageStatus"):
 		return &databasev1.InstanceStorageStatusApplyConfiguration{}
 	case v1.SchemeGroupVersion.WithKind("IssuerReference"):

@@ -104,6 +104,11 @@ type DatabaseInstanceSpec struct {
 	// +kubebuilder:validation:MaxItems=32
 	Accounts []InstanceAccount `json:"accounts,omitempty"`
 
+	// How the primary is elected, and what it waits for. Set only for engines that elect through
+	// a Lease.
+	// +optional
+	Replication *InstanceReplication `json:"replication,omitempty"`
+
 	// Whether a person stopped the engine of this instance on purpose.
 	// +optional
 	Fenced bool `json:"fenced,omitempty"`
@@ -186,13 +191,17 @@ type InstanceOperation struct {
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id"`
 
-	// What to do: Restart (the engine, in place).
+	// What to do: Restart (the engine, in place), Switchover (asked of the primary: hand over to
+	// target) or Failover (asked of the target: become the primary, and accept the loss of data).
 	// +kubebuilder:validation:MaxLength=32
 	Kind string `json:"kind"`
-}
 
-// OperationRestart asks the agent to restart the engine in place.
-const OperationRestart = "Restart"
+	// Name of the instance that is to be the primary afterwards. A switchover without one is to
+	// the best replica.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Target string `json:"target,omitempty"`
+}
 
 // InstanceRole is the role of an instance.
 //
@@ -277,6 +286,10 @@ type DatabaseInstanceStatus struct {
 	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary.
 	// +optional
 	LagBytes *int64 `json:"lagBytes,omitempty"`
+
+	// Where the instance stands in replication. Only of engines that elect through a Lease.
+	// +optional
+	Replication *InstanceReplicationStatus `json:"replication,omitempty"`
 
 	// The identity of the data (PostgreSQL: system identifier from pg_control).
 	// +optional
@@ -435,4 +448,11 @@ type PostgreSQLInstanceStatus struct {
 	// Whether the server is in recovery, that is, not writable.
 	// +optional
 	InRecovery bool `json:"inRecovery,omitempty"`
+
+	// The running values of the settings that a replica must not have lower than its primary
+	// (max_connections, max_worker_processes, max_wal_senders, max_prepared_transactions,
+	// max_locks_per_transaction). At most 8.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=8
+	HotStandby map[string]int64 `json:"hotStandby,omitempty"`
 }

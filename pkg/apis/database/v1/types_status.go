@@ -115,6 +115,11 @@ type DatabaseStatus struct {
 	// +optional
 	Operation *OperationStatus `json:"operation,omitempty"`
 
+	// The id of the request by annotation that was last taken up: each is taken up once.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	LastRequest string `json:"lastRequest,omitempty"`
+
 	// Disruptive steps that are wanted and have not begun, in order. At most 64.
 	// +optional
 	// +listType=atomic
@@ -211,11 +216,12 @@ type OperationStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id"`
 
-	// What kind of change: Restart, Switchover, Upgrade, Scale, Restore or Rotation.
+	// What kind of change: Restart, Switchover, Failover, Upgrade, Scale, Restore or Rotation.
 	// +kubebuilder:validation:MaxLength=32
 	Kind string `json:"kind"`
 
-	// Step that it is at.
+	// Step that it is at: Pending (written down, and not begun), Running, or one of its ends:
+	// Succeeded, Aborted (all is as it was before) or Failed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Phase string `json:"phase,omitempty"`
@@ -233,11 +239,23 @@ type OperationStatus struct {
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 
+	// When it ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+
 	// How it goes, in a sentence.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 }
+
+// The phases of an OperationStatus, beside OperationRunning, OperationSucceeded and OperationFailed.
+const (
+	// OperationPending: the intent is written down, and nothing was done yet.
+	OperationPending = "Pending"
+	// OperationAborted: it was given up before anything that cannot be undone.
+	OperationAborted = "Aborted"
+)
 
 // PlannedStep is a disruptive step that is wanted and has not begun.
 type PlannedStep struct {

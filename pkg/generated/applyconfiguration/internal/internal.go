@@ -352,6 +352,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ordinal
       type:
         scalar: numeric
+    - name: replication
+      type:
+        namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceReplication
     - name: systemID
       type:
         scalar: string
@@ -428,6 +431,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ready
       type:
         scalar: boolean
+    - name: replication
+      type:
+        namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceReplicationStatus
     - name: role
       type:
         scalar: string
@@ -538,6 +544,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lastBackup
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.BackupReference
+    - name: lastRequest
+      type:
+        scalar: string
     - name: lastVerifiedBackup
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.BackupReference
@@ -707,6 +716,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: ""
+    - name: target
+      type:
+        scalar: string
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceOperationStatus
   map:
     fields:
@@ -721,6 +733,47 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: ""
+- name: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceReplication
+  map:
+    fields:
+    - name: leaseDuration
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: leaseName
+      type:
+        scalar: string
+      default: ""
+    - name: maxLag
+      type:
+        scalar: numeric
+      default: 0
+    - name: renewDeadline
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: renewPeriod
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: retryPeriod
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: synchronousReplicas
+      type:
+        scalar: numeric
+- name: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceReplicationStatus
+  map:
+    fields:
+    - name: lostBytes
+      type:
+        scalar: numeric
+    - name: source
+      type:
+        scalar: string
+    - name: streaming
+      type:
+        scalar: boolean
+    - name: synchronous
+      type:
+        scalar: boolean
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceStorageStatus
   map:
     fields:
@@ -840,6 +893,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: deadline
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: finishedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: id
       type:
         scalar: string
@@ -895,6 +951,11 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.PostgreSQLInstanceStatus
   map:
     fields:
+    - name: hotStandby
+      type:
+        map:
+          elementType:
+            scalar: numeric
     - name: inRecovery
       type:
         scalar: boolean

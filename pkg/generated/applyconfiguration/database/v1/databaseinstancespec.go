@@ -36,6 +36,9 @@ type DatabaseInstanceSpecApplyConfiguration struct {
 	ConfigHash *string `json:"configHash,omitempty"`
 	// Accounts that the engine must have, or must not have. At most 32.
 	Accounts []InstanceAccountApplyConfiguration `json:"accounts,omitempty"`
+	// How the primary is elected, and what it waits for. Set only for engines that elect through
+	// a Lease.
+	Replication *InstanceReplicationApplyConfiguration `json:"replication,omitempty"`
 	// Whether a person stopped the engine of this instance on purpose.
 	Fenced *bool `json:"fenced,omitempty"`
 	// The change that the agent is asked to carry out, once for each id.
@@ -127,6 +130,14 @@ func (b *DatabaseInstanceSpecApplyConfiguration) WithAccounts(values ...*Instanc
 		}
 		b.Accounts = append(b.Accounts, *values[i])
 	}
+	return b
+}
+
+// WithReplication sets the Replication field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Replication field is set to the value of the last call.
+func (b *DatabaseInstanceSpecApplyConfiguration) WithReplication(value *InstanceReplicationApplyConfiguration) *DatabaseInstanceSpecApplyConfiguration {
+	b.Replication = value
 	return b
 }
 

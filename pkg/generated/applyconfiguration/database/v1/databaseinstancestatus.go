@@ -37,6 +37,8 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	Position *string `json:"position,omitempty"`
 	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary.
 	LagBytes *int64 `json:"lagBytes,omitempty"`
+	// Where the instance stands in replication. Only of engines that elect through a Lease.
+	Replication *InstanceReplicationStatusApplyConfiguration `json:"replication,omitempty"`
 	// The identity of the data (PostgreSQL: system identifier from pg_control).
 	SystemID *string `json:"systemID,omitempty"`
 	// Version that the engine says it is.
@@ -150,6 +152,14 @@ func (b *DatabaseInstanceStatusApplyConfiguration) WithPosition(value string) *D
 // If called multiple times, the LagBytes field is set to the value of the last call.
 func (b *DatabaseInstanceStatusApplyConfiguration) WithLagBytes(value int64) *DatabaseInstanceStatusApplyConfiguration {
 	b.LagBytes = &value
+	return b
+}
+
+// WithReplication sets the Replication field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Replication field is set to the value of the last call.
+func (b *DatabaseInstanceStatusApplyConfiguration) WithReplication(value *InstanceReplicationStatusApplyConfiguration) *DatabaseInstanceStatusApplyConfiguration {
+	b.Replication = value
 	return b
 }
 

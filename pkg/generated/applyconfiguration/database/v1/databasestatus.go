@@ -52,6 +52,8 @@ type DatabaseStatusApplyConfiguration struct {
 	RotationStatus *RotationStatusApplyConfiguration `json:"rotationStatus,omitempty"`
 	// The long change that is under way, if any.
 	Operation *OperationStatusApplyConfiguration `json:"operation,omitempty"`
+	// The id of the request by annotation that was last taken up: each is taken up once.
+	LastRequest *string `json:"lastRequest,omitempty"`
 	// Disruptive steps that are wanted and have not begun, in order. At most 64.
 	Plan []PlannedStepApplyConfiguration `json:"plan,omitempty"`
 	// Name of the Secret with the application's credentials, in the form of servicebinding.io.
@@ -205,6 +207,14 @@ func (b *DatabaseStatusApplyConfiguration) WithRotationStatus(value *RotationSta
 // If called multiple times, the Operation field is set to the value of the last call.
 func (b *DatabaseStatusApplyConfiguration) WithOperation(value *OperationStatusApplyConfiguration) *DatabaseStatusApplyConfiguration {
 	b.Operation = value
+	return b
+}
+
+// WithLastRequest sets the LastRequest field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastRequest field is set to the value of the last call.
+func (b *DatabaseStatusApplyConfiguration) WithLastRequest(value string) *DatabaseStatusApplyConfiguration {
+	b.LastRequest = &value
 	return b
 }
 

@@ -12,8 +12,12 @@ package v1
 type InstanceOperationApplyConfiguration struct {
 	// Identifies the request. The agent carries out each id once, and reports it.
 	ID *string `json:"id,omitempty"`
-	// What to do: Restart (the engine, in place).
+	// What to do: Restart (the engine, in place), Switchover (asked of the primary: hand over to
+	// target) or Failover (asked of the target: become the primary, and accept the loss of data).
 	Kind *string `json:"kind,omitempty"`
+	// Name of the instance that is to be the primary afterwards. A switchover without one is to
+	// the best replica.
+	Target *string `json:"target,omitempty"`
 }
 
 // InstanceOperationApplyConfiguration constructs a declarative configuration of the InstanceOperation type for use with
@@ -35,5 +39,13 @@ func (b *InstanceOperationApplyConfiguration) WithID(value string) *InstanceOper
 // If called multiple times, the Kind field is set to the value of the last call.
 func (b *InstanceOperationApplyConfiguration) WithKind(value string) *InstanceOperationApplyConfiguration {
 	b.Kind = &value
+	return b
+}
+
+// WithTarget sets the Target field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Target field is set to the value of the last call.
+func (b *InstanceOperationApplyConfiguration) WithTarget(value string) *InstanceOperationApplyConfiguration {
+	b.Target = &value
 	return b
 }

@@ -17,9 +17,10 @@ import (
 type OperationStatusApplyConfiguration struct {
 	// Identifies the operation.
 	ID *string `json:"id,omitempty"`
-	// What kind of change: Restart, Switchover, Upgrade, Scale, Restore or Rotation.
+	// What kind of change: Restart, Switchover, Failover, Upgrade, Scale, Restore or Rotation.
 	Kind *string `json:"kind,omitempty"`
-	// Step that it is at.
+	// Step that it is at: Pending (written down, and not begun), Running, or one of its ends:
+	// Succeeded, Aborted (all is as it was before) or Failed.
 	Phase *string `json:"phase,omitempty"`
 	// The instance or version that it is about.
 	Target *string `json:"target,omitempty"`
@@ -27,6 +28,8 @@ type OperationStatusApplyConfiguration struct {
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// When it is given up.
 	Deadline *metav1.Time `json:"deadline,omitempty"`
+	// When it ended.
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 	// How it goes, in a sentence.
 	Message *string `json:"message,omitempty"`
 }
@@ -82,6 +85,14 @@ func (b *OperationStatusApplyConfiguration) WithStartedAt(value metav1.Time) *Op
 // If called multiple times, the Deadline field is set to the value of the last call.
 func (b *OperationStatusApplyConfiguration) WithDeadline(value metav1.Time) *OperationStatusApplyConfiguration {
 	b.Deadline = &value
+	return b
+}
+
+// WithFinishedAt sets the FinishedAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FinishedAt field is set to the value of the last call.
+func (b *OperationStatusApplyConfiguration) WithFinishedAt(value metav1.Time) *OperationStatusApplyConfiguration {
+	b.FinishedAt = &value
 	return b
 }
 

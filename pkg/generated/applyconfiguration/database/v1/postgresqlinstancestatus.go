@@ -12,6 +12,10 @@ package v1
 type PostgreSQLInstanceStatusApplyConfiguration struct {
 	// Whether the server is in recovery, that is, not writable.
 	InRecovery *bool `json:"inRecovery,omitempty"`
+	// The running values of the settings that a replica must not have lower than its primary
+	// (max_connections, max_worker_processes, max_wal_senders, max_prepared_transactions,
+	// max_locks_per_transaction). At most 8.
+	HotStandby map[string]int64 `json:"hotStandby,omitempty"`
 }
 
 // PostgreSQLInstanceStatusApplyConfiguration constructs a declarative configuration of the PostgreSQLInstanceStatus type for use with
@@ -25,5 +29,19 @@ func PostgreSQLInstanceStatus() *PostgreSQLInstanceStatusApplyConfiguration {
 // If called multiple times, the InRecovery field is set to the value of the last call.
 func (b *PostgreSQLInstanceStatusApplyConfiguration) WithInRecovery(value bool) *PostgreSQLInstanceStatusApplyConfiguration {
 	b.InRecovery = &value
+	return b
+}
+
+// WithHotStandby puts the entries into the HotStandby field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the HotStandby field,
+// overwriting an existing map entries in HotStandby field with the same key.
+func (b *PostgreSQLInstanceStatusApplyConfiguration) WithHotStandby(entries map[string]int64) *PostgreSQLInstanceStatusApplyConfiguration {
+	if b.HotStandby == nil && len(entries) > 0 {
+		b.HotStandby = make(map[string]int64, len(entries))
+	}
+	for k, v := range entries {
+		b.HotStandby[k] = v
+	}
 	return b
 }
