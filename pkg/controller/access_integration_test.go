@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
@@ -120,6 +122,7 @@ func TestAnAgentsPermissions(t *testing.T) {
 		{"get", "", "secrets", "", "db-accounts"},
 		{"update", "coordination.k8s.io", "leases", "", "db-primary"},
 		{"watch", "coordination.k8s.io", "leases", "", "db-primary"},
+		{"create", "coordination.k8s.io", "leases", "", "db-primary"},
 	} {
 		if !may(a) {
 			t.Errorf("the agent may not %+v", a)
@@ -137,11 +140,50 @@ func TestAnAgentsPermissions(t *testing.T) {
 		{"patch", "", "secrets", "", "db-accounts"},
 		{"create", "coordination.k8s.io", "leases", "", ""},
 		{"update", "coordination.k8s.io", "leases", "", "other-primary"},
+		{"create", "coordination.k8s.io", "leases", "", "other-primary"},
 		{"get", "", "configmaps", "", "db-config"},
 	} {
 		if may(a) {
 			t.Errorf("the agent may %+v", a)
 		}
+	}
+}
+
+// The primary's agent puts back a Lease that somebody deleted: by PUT, because only then is the
+// name known to RBAC.
+func TestAnAgentPutsItsOwnLeaseBack(t *testing.T) {
+	w := newWorld(t)
+	op, _ := w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	op.stop()
+	config := rest.CopyConfig(w.config)
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + w.namespace + ":db-agent",
+		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + w.namespace, "system:authenticated"},
+	}
+	mine := kubernetes.NewForConfigOrDie(config).CoordinationV1().Leases(w.namespace)
+	lost, err := mine.Get(t.Context(), "db-primary", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: lost.Name, Labels: lost.Labels, OwnerReferences: lost.OwnerReferences}}
+	if _, err := mine.Update(t.Context(), again, metav1.UpdateOptions{}); err == nil {
+		t.Error("a PUT without resourceVersion wrote over a Lease that is there")
+	}
+	if err := w.kube.CoordinationV1().Leases(w.namespace).Delete(t.Context(), lost.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mine.Create(t.Context(), again, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a POST: %v, want that it is forbidden", err)
+	}
+	if _, err := mine.Update(t.Context(), again, metav1.UpdateOptions{}); err != nil {
+		t.Errorf("a PUT: %v", err)
+	}
+	other := again.DeepCopy()
+	other.Name = "other-primary"
+	if _, err := mine.Update(t.Context(), other, metav1.UpdateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a PUT of another name: %v, want that it is forbidden", err)
 	}
 }
 

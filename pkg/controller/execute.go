@@ -19,7 +19,9 @@ import (
 
 // kindByResource maps the resources of actions to kinds.
 var kindByResource = map[string]string{
+	engine.Budgets:      "PodDisruptionBudget",
 	engine.Claims:       "PersistentVolumeClaim",
+	engine.Leases:       "Lease",
 	engine.Pods:         "Pod",
 	engine.Secrets:      "Secret",
 	engine.StatefulSets: "StatefulSet",
@@ -40,6 +42,8 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 			err = c.createAccounts(ctx, db, a)
 		case engine.PublishCredentials:
 			err = c.publishCredentials(ctx, db, a)
+		case engine.CreateLease:
+			err = c.createLease(ctx, db)
 		case engine.Annotate:
 			err = c.annotate(ctx, db, a)
 		case engine.Delete:
@@ -86,8 +90,8 @@ func (c *Controller) setFinalizers(ctx context.Context, db *dbv1.Database, final
 func (c *Controller) annotate(ctx context.Context, db *dbv1.Database, a engine.Annotate) error {
 	k := c.kinds[kindByResource[a.Resource]]
 	metadata := map[string]any{"uid": a.UID, "annotations": a.Annotations}
-	if a.Resource == engine.Claims || a.Resource == engine.Secrets {
-		// A volume that is taken over is found by its labels from now on.
+	if a.Resource == engine.Claims || a.Resource == engine.Secrets || a.Resource == engine.Leases {
+		// What is taken over, or lost its labels, is found by them from now on.
 		metadata["labels"] = naming.SelectorLabels(db.Name)
 	}
 	data, err := json.Marshal(map[string]any{"metadata": metadata})

@@ -5,15 +5,20 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	appsv1client "k8s.io/client-go/kubernetes/typed/apps/v1"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	policyv1client "k8s.io/client-go/kubernetes/typed/policy/v1"
 	rbacv1client "k8s.io/client-go/kubernetes/typed/rbac/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/metadatainformer"
@@ -114,6 +119,13 @@ func (c *Controller) newKinds() map[string]*kind {
 			func(ns string) rbacv1client.RoleInterface { return rbacClient.Roles(ns) }),
 		"RoleBinding": newKind[*rbacv1.RoleBinding](rbacv1.GroupName, "rolebindings", rbac.RoleBindings().Informer(),
 			func(ns string) rbacv1client.RoleBindingInterface { return rbacClient.RoleBindings(ns) }),
+		"PodDisruptionBudget": newKind[*policyv1.PodDisruptionBudget](policyv1.GroupName, "poddisruptionbudgets",
+			c.factories.kube.Policy().V1().PodDisruptionBudgets().Informer(),
+			func(ns string) policyv1client.PodDisruptionBudgetInterface {
+				return c.clients.Kube.PolicyV1().PodDisruptionBudgets(ns)
+			}),
+		"Lease": newKind[*coordinationv1.Lease](coordinationv1.GroupName, "leases", c.factories.kube.Coordination().V1().Leases().Informer(),
+			func(ns string) coordinationv1client.LeaseInterface { return c.clients.Kube.CoordinationV1().Leases(ns) }),
 		"Secret": {
 			resource: secrets.GroupResource(), informer: c.factories.secrets.ForResource(secrets).Informer(),
 			client: func(ns string) resourceClient {
@@ -158,6 +170,9 @@ func (c *Controller) handler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: c.enqueue,
 		UpdateFunc: func(old, cur any) {
+			if isRenewal(old, cur) {
+				return
+			}
 			c.enqueue(cur)
 			if before, now := labelOf(old), labelOf(cur); before != now {
 				// It was taken away from a Database by its label: that one must know.
@@ -166,6 +181,19 @@ func (c *Controller) handler() cache.ResourceEventHandler {
 		},
 		DeleteFunc: c.enqueue,
 	}
+}
+
+// isRenewal is true when a Lease was renewed, every few seconds, and says nothing else than before.
+func isRenewal(old, cur any) bool {
+	before, wasLease := old.(*coordinationv1.Lease)
+	now, isLease := cur.(*coordinationv1.Lease)
+	if !wasLease || !isLease {
+		return false
+	}
+	was, is := before.Spec, now.Spec
+	was.RenewTime, is.RenewTime = nil, nil
+	return before.UID == now.UID && equality.Semantic.DeepEqual(was, is) &&
+		equality.Semantic.DeepEqual(before.Annotations, now.Annotations) && equality.Semantic.DeepEqual(before.Labels, now.Labels)
 }
 
 func labelOf(item any) string {

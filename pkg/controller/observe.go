@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
@@ -36,6 +37,12 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 		return nil, err
 	}
 	if o.Secrets, err = owned[*metav1.PartialObjectMetadata](c.kinds["Secret"], key); err != nil {
+		return nil, err
+	}
+	if o.Budgets, err = owned[*policyv1.PodDisruptionBudget](c.kinds["PodDisruptionBudget"], key); err != nil {
+		return nil, err
+	}
+	if err := c.observeLease(ctx, o); err != nil {
 		return nil, err
 	}
 	if db.DeletionTimestamp != nil {

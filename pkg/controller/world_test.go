@@ -313,6 +313,8 @@ func (w *world) versions() map[string]string {
 		{Version: "v1", Resource: "persistentvolumeclaims"},
 		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
 		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+		{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
+		{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	} {
 		list, err := metadata.NewForConfigOrDie(w.config).Resource(gvr).Namespace(w.namespace).List(w.Context(), metav1.ListOptions{})
 		if err != nil {

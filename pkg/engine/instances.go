@@ -31,6 +31,9 @@ func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.Databas
 	if p.identity.recorded != "" && p.identity.onClaims {
 		spec.WithSystemID(p.identity.recorded)
 	}
+	if p.shape.Elects {
+		spec.WithReplication(p.replication())
+	}
 	if op := p.operation(name); op != nil {
 		spec.WithOperation(dbv1ac.InstanceOperation().WithID(op.ID).WithKind(op.Kind))
 	}

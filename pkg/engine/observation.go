@@ -5,7 +5,9 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -37,6 +39,9 @@ type Observation struct {
 	Claims map[string]*corev1.PersistentVolumeClaim
 	// Secrets has metadata only: the operator does not hold what is in them.
 	Secrets map[string]*metav1.PartialObjectMetadata
+	Budgets map[string]*policyv1.PodDisruptionBudget
+	// Lease is the one of the primary, nil when there is none as far as is known.
+	Lease *coordinationv1.Lease
 }
 
 // report is what the agent of an instance last said, nil unless it said so as the agent of the

@@ -50,6 +50,9 @@ type (
 		Source string
 	}
 
+	// CreateLease makes the empty Lease by which agents elect the primary. It never overwrites.
+	CreateLease struct{}
+
 	// Annotate sets annotations of an object that must be the one of this UID.
 	Annotate struct {
 		Resource    string
@@ -69,7 +72,9 @@ type (
 
 // The resources of actions.
 const (
+	Budgets      = "poddisruptionbudgets"
 	Claims       = "persistentvolumeclaims"
+	Leases       = "leases"
 	Pods         = "pods"
 	Secrets      = "secrets"
 	StatefulSets = "statefulsets"
@@ -79,6 +84,7 @@ func (AddFinalizer) action()       {}
 func (RemoveFinalizer) action()    {}
 func (CreateAccounts) action()     {}
 func (PublishCredentials) action() {}
+func (CreateLease) action()        {}
 func (Annotate) action()           {}
 func (Delete) action()             {}
 
@@ -86,5 +92,6 @@ func (AddFinalizer) String() string       { return "add the finalizer" }
 func (RemoveFinalizer) String() string    { return "remove the finalizer" }
 func (CreateAccounts) String() string     { return "create the accounts" }
 func (PublishCredentials) String() string { return "publish the credentials" }
+func (CreateLease) String() string        { return "create the Lease of the primary" }
 func (a Annotate) String() string         { return "annotate " + a.Resource + " " + a.Name }
 func (d Delete) String() string           { return "delete " + d.Resource + " " + d.Name }

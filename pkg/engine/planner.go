@@ -72,6 +72,7 @@ func (p *planner) planChanges() {
 		return
 	}
 	p.planCredentials()
+	p.planElection()
 	p.planObjects()
 	p.do(p.identity.annotate...)
 	p.planConfigRefresh()
@@ -87,6 +88,9 @@ func (p *planner) planObjects() {
 		resources.ConfigMap(db, p.shape),
 		resources.HeadlessService(db, p.shape), resources.PrimaryService(db, p.shape), resources.ReadOnlyService(db, p.shape),
 	)
+	for _, budget := range resources.DisruptionBudgets(db, p.shape) {
+		p.plan.Objects = append(p.plan.Objects, budget)
+	}
 	if p.passwordVersion() == "" {
 		// The accounts are made in this sync; its watch event brings the next.
 		return

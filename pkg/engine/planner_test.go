@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -58,6 +59,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 		}, ManagedFields: ownedData(engine.AccountsUsernameKey, engine.AccountsPasswordKey)}},
 	}
 	s.Claims = map[string]*corev1.PersistentVolumeClaim{"data-db-0": claim("db-uid", systemID)}
+	s.Lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "db-primary", UID: "lease-uid", Labels: naming.SelectorLabels("db")}}
 	s.makePod(shape)
 	s.makeInstance(shape)
 	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}

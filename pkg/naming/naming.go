@@ -117,6 +117,7 @@ const (
 const (
 	PortNameDatabase = "database"
 	PortNameAgent    = "agent"
+	PortNamePeers    = "peers"
 )
 
 // Names of objects of one Database, from its name.

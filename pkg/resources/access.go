@@ -19,15 +19,21 @@ func ServiceAccount(db *dbv1.Database) *corev1ac.ServiceAccountApplyConfiguratio
 // its objects. The operator holds each of these verbs itself, or it could not grant them.
 func Role(db *dbv1.Database, shape Shape) *rbacv1ac.RoleApplyConfiguration {
 	instances := shape.InstanceNames()
-	return rbacv1ac.Role(naming.Agent(db.Name), db.Namespace).
+	role := rbacv1ac.Role(naming.Agent(db.Name), db.Namespace).
 		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
 		WithRules(
 			rule(dbv1.GroupName, "databaseinstances", instances, "get", "list", "watch"),
 			rule(dbv1.GroupName, "databaseinstances/status", instances, "patch"),
 			rule("", "pods", instances, "get", "patch"),
 			rule("", "secrets", []string{naming.Accounts(db.Name), naming.Credentials(db.Name), naming.AgentTLS(db.Name)}, "get"),
-			rule("coordination.k8s.io", "leases", []string{naming.Lease(db.Name)}, "get", "watch", "update"),
 		)
+	if shape.Elects {
+		// A POST to the collection has no name and is refused. But a Lease may be created by PUT, of an
+		// object without resourceVersion, and that is authorized as "create" of this name: so an agent can
+		// put its own Lease back when somebody deleted it, and make no other.
+		role.WithRules(rule("coordination.k8s.io", "leases", []string{naming.Lease(db.Name)}, "get", "watch", "update", "create"))
+	}
+	return role
 }
 
 func rule(group, resource string, names []string, verbs ...string) *rbacv1ac.PolicyRuleApplyConfiguration {

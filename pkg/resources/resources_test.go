@@ -31,8 +31,8 @@ func database(change ...func(*dbv1.Database)) *dbv1.Database {
 
 var shape = resources.Shape{
 	Image: "docker.io/library/postgres:15.4", User: 999, ClientPort: 5432, GracePeriod: 180e9,
-	Config:   map[string]string{"postgresql.conf": "port = 5432\n"},
-	Groups:   []resources.Group{{Name: "shop", Replicas: 1}},
+	Config: map[string]string{"postgresql.conf": "port = 5432\n"},
+	Groups: []resources.Group{{Name: "shop", Replicas: 1}}, Elects: true,
 	Recorded: map[string]string{naming.AnnotationEngine: "PostgreSQL"},
 }
 
@@ -99,6 +99,35 @@ func TestPodHashes(t *testing.T) {
 		if got := resources.PodHashes(database(change), shape, shape.Groups[0], "agent:1"); got != base {
 			t.Errorf("%s would restart the pod: %v, before %v", name, got, base)
 		}
+	}
+}
+
+// Two budgets on one pod would make every eviction of it fail.
+func TestDisruptionBudgets(t *testing.T) {
+	for instances, want := range map[int32]map[string]int{
+		1: {}, 2: {"primary": 1}, 3: {"primary": 1, "replica": 1}, 5: {"primary": 1, "replica": 3},
+	} {
+		shape := shape
+		shape.Groups = []resources.Group{{Name: "shop", Replicas: instances}}
+		got := map[string]int{}
+		for _, budget := range resources.DisruptionBudgets(database(), shape) {
+			role := budget.Spec.Selector.MatchLabels[naming.LabelRole]
+			if *budget.Name != "shop-"+role {
+				t.Errorf("the budget of role %s is called %s", role, *budget.Name)
+			}
+			got[role] = budget.Spec.MinAvailable.IntValue()
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d instances: %s", instances, diff)
+		}
+	}
+}
+
+func TestReadsGoToReplicasWhenThereAreAny(t *testing.T) {
+	shape := shape
+	shape.Groups = []resources.Group{{Name: "shop", Replicas: 2}}
+	if role := resources.ReadOnlyService(database(), shape).Spec.Selector[naming.LabelRole]; role != "replica" {
+		t.Errorf("the Service selects role %q", role)
 	}
 }
 

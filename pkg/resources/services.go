@@ -51,12 +51,15 @@ func clientService(db *dbv1.Database, shape Shape, name string, pods map[string]
 // HeadlessService gives every instance a stable DNS name, ready or not: instances must find each
 // other before they are ready.
 func HeadlessService(db *dbv1.Database, shape Shape) *corev1ac.ServiceApplyConfiguration {
+	spec := corev1ac.ServiceSpec().
+		WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).
+		WithPublishNotReadyAddresses(true).WithSelector(naming.SelectorLabels(db.Name)).
+		WithPorts(servicePort(naming.PortNameDatabase, shape.ClientPort), servicePort(naming.PortNameAgent, naming.PortAgent))
+	if shape.Elects {
+		spec.WithPorts(servicePort(naming.PortNamePeers, naming.PortPeers))
+	}
 	return corev1ac.Service(naming.HeadlessService(db.Name), db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
-		WithSpec(corev1ac.ServiceSpec().
-			WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).
-			WithPublishNotReadyAddresses(true).WithSelector(naming.SelectorLabels(db.Name)).
-			WithPorts(servicePort(naming.PortNameDatabase, shape.ClientPort), servicePort(naming.PortNameAgent, naming.PortAgent)))
+		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).WithSpec(spec)
 }
 
 // servicePort targets the pod's port by name, so that a changed number needs no second Service.

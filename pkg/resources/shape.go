@@ -28,6 +28,8 @@ type Shape struct {
 	Config map[string]string
 	// Groups are the StatefulSets, each with its number of instances.
 	Groups []Group
+	// Elects is true when the instances of the one group elect their primary through a Lease.
+	Elects bool
 	// Recorded are the facts that the claims outlive their Database with, beside the system
 	// identifier.
 	Recorded map[string]string

@@ -142,15 +142,19 @@ func installContainer(agentImage string) *corev1ac.ContainerApplyConfiguration {
 
 func databaseContainer(db *dbv1.Database, shape Shape) *corev1ac.ContainerApplyConfiguration {
 	resources := dbv1.Resources(db)
+	ports := []*corev1ac.ContainerPortApplyConfiguration{
+		containerPort(naming.PortNameDatabase, shape.ClientPort), containerPort(naming.PortNameAgent, naming.PortAgent),
+	}
+	if shape.Elects {
+		ports = append(ports, containerPort(naming.PortNamePeers, naming.PortPeers))
+	}
 	return corev1ac.Container().
 		WithName(naming.ContainerDatabase).WithImage(shape.Image).
 		WithImagePullPolicy(corev1.PullIfNotPresent).
 		WithCommand(naming.PathAgent+"/database-agent", "run").
 		WithArgs(agentArgs(db, shape)...).
 		WithEnv(fieldEnv("POD_NAME", "metadata.name"), fieldEnv("POD_NAMESPACE", "metadata.namespace"), fieldEnv("POD_UID", "metadata.uid")).
-		WithPorts(
-			containerPort(naming.PortNameDatabase, shape.ClientPort),
-			containerPort(naming.PortNameAgent, naming.PortAgent)).
+		WithPorts(ports...).
 		WithSecurityContext(restricted()).
 		WithResources(corev1ac.ResourceRequirements().WithRequests(resources.Requests).WithLimits(resources.Limits)).
 		WithVolumeMounts(

@@ -37,6 +37,7 @@ func (Engine) Shape(db *dbv1.Database) resources.Shape {
 		GracePeriod: gracePeriod,
 		Config:      files(db),
 		Groups:      []resources.Group{{Name: db.Name, Replicas: 1}},
+		Elects:      true,
 		Recorded: map[string]string{
 			naming.AnnotationEngine:       string(dbv1.PostgreSQL),
 			naming.AnnotationMajorVersion: major(db.Spec.Version),
