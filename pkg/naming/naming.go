@@ -98,8 +98,9 @@ const (
 	PathRun = "/run/database"
 	// PathAgentTLS has the certificate by which agents know each other: tls.crt, tls.key, ca.crt.
 	PathAgentTLS = "/etc/database/agent-tls"
-	// PathReplication has the file password, of the account AccountReplication.
+	// PathReplication has the password of AccountReplication, in the file KeyReplication.
 	PathReplication = "/etc/database/replication"
+	KeyReplication  = "password"
 )
 
 // AccountReplication is the account by which instances follow and copy each other.

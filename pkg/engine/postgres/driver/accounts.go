@@ -149,9 +149,44 @@ func ensureRole(ctx context.Context, conn *pgx.Conn, account agent.Account) erro
 		}
 	}
 	if slices.Contains(account.Roles, roleMonitoring) {
-		return grantMonitoring(ctx, conn, account.Username)
+		if err := grantMonitoring(ctx, conn, account.Username); err != nil {
+			return err
+		}
 	}
-	return nil
+	return ensureRewind(ctx, conn, account.Username, slices.Contains(account.Roles, roleReplication))
+}
+
+// rewindFunctions are what pg_rewind calls on its source:
+// https://www.postgresql.org/docs/current/app-pgrewind.html
+const rewindFunctions = `pg_catalog.pg_ls_dir(text, boolean, boolean), pg_catalog.pg_stat_file(text, boolean),
+	pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)`
+
+// rewindQuery counts those that a role was granted by name. Nobody else has them.
+const rewindQuery = `SELECT count(*) FROM pg_proc p, aclexplode(p.proacl) a
+	WHERE a.grantee = $1::text::regrole AND a.privilege_type = 'EXECUTE' AND p.oid = ANY (ARRAY[
+		'pg_ls_dir(text,boolean,boolean)', 'pg_stat_file(text,boolean)',
+		'pg_read_binary_file(text)', 'pg_read_binary_file(text,bigint,bigint,boolean)']::regprocedure[])`
+
+const rewindCount = 4
+
+// ensureRewind grants or revokes what pg_rewind needs. Rights to functions are those of one
+// database: postgres, where the agent and pg_rewind connect.
+func ensureRewind(ctx context.Context, conn *pgx.Conn, name string, wanted bool) error {
+	var has int
+	if err := conn.QueryRow(ctx, rewindQuery, quote(name)).Scan(&has); err != nil {
+		return fmt.Errorf("look at the role's functions: %w", err)
+	}
+	statement := ""
+	switch {
+	case wanted && has < rewindCount:
+		statement = "GRANT EXECUTE ON FUNCTION " + rewindFunctions + " TO " + quote(name)
+	case !wanted && has > 0:
+		statement = "REVOKE EXECUTE ON FUNCTION " + rewindFunctions + " FROM " + quote(name)
+	default:
+		return nil
+	}
+	_, err := conn.Exec(ctx, statement)
+	return wrap("set the role's functions", err)
 }
 
 func grantMonitoring(ctx context.Context, conn *pgx.Conn, name string) error {
@@ -197,6 +232,9 @@ func ensureDatabase(ctx context.Context, conn *pgx.Conn, account agent.Account) 
 func dropRole(ctx context.Context, conn *pgx.Conn, name string) error {
 	is, err := readRole(ctx, conn, name)
 	if err != nil || is == nil {
+		return err
+	}
+	if err := ensureRewind(ctx, conn, name, false); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "DROP ROLE IF EXISTS "+quote(name))

@@ -38,7 +38,7 @@ func (d *Driver) CheckConfig(ctx context.Context, configDir string) error {
 	if err != nil {
 		return err
 	}
-	args := append(d.serverArgs(configDir), "-C", anySetting)
+	args := append(d.operatorsArgs(configDir), "-C", anySetting)
 	_, messages, err := d.output(command(ctx, path, args...))
 	if err == nil {
 		return nil
@@ -106,19 +106,10 @@ func withoutPaths(text string) string { return folder.ReplaceAllString(text, `"$
 
 // Reload implements agent.Driver.
 func (d *Driver) Reload(ctx context.Context) ([]string, error) {
-	conn, err := d.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer closeConn(conn)
-	var before time.Time
-	if err := conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&before); err != nil {
+	if err := d.lowerFloor(ctx); err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
-	if _, err := conn.Exec(ctx, "SELECT pg_reload_conf()"); err != nil {
-		return nil, fmt.Errorf("reload: %w", err)
-	}
-	loaded, err := d.waitLoaded(ctx, before)
+	loaded, err := d.reload(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +122,37 @@ func (d *Driver) Reload(ctx context.Context) ([]string, error) {
 		return nil, refusal
 	}
 	return pending, nil
+}
+
+// reload writes the driver's files, has the server read everything again, and returns a connection
+// that was made since: by then every process of the server was told.
+func (d *Driver) reload(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(conn)
+	var before time.Time
+	if err := conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&before); err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	if err := d.signalReload(ctx, conn); err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
+	return d.waitLoaded(ctx, before)
+}
+
+func (d *Driver) signalReload(ctx context.Context, conn *pgx.Conn) error {
+	d.files.Lock()
+	defer d.files.Unlock()
+	if err := d.writeFiles(); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "SELECT pg_reload_conf()"); err != nil {
+		return err
+	}
+	d.unread = false
+	return nil
 }
 
 // errNotLoaded is a reload that the server did not finish: it stops at names that it does not know.

@@ -132,7 +132,7 @@ func closeConn(conn *pgx.Conn) {
 	_ = conn.Close(ctx)
 }
 
-// forget drops the connection of the health poll.
+// forget drops the connection of the health poll, and what was seen through it.
 func (d *Driver) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -140,6 +140,7 @@ func (d *Driver) forget() {
 		closeConn(d.polled)
 		d.polled = nil
 	}
+	d.settling, d.replies = settling{}, nil
 }
 
 const probeQuery = `SELECT pg_is_in_recovery()`
@@ -190,7 +191,10 @@ func (d *Driver) openPolled(ctx context.Context) error {
 }
 
 // PrepareStop implements agent.Driver: the shutdown checkpoint is short after a checkpoint.
-func (d *Driver) PrepareStop(ctx context.Context) error {
+func (d *Driver) PrepareStop(ctx context.Context) error { return d.Checkpoint(ctx) }
+
+// Checkpoint implements agent.Replicator. On a replica it is a restart point.
+func (d *Driver) Checkpoint(ctx context.Context) error {
 	conn, err := d.connect(ctx)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -44,20 +45,46 @@ type Options struct {
 	// RunDir is for the socket.
 	RunDir string
 	Port   int
+	// PasswordFile has the password of naming.AccountReplication. It is read when it is needed.
+	PasswordFile string
 	// Supervisor starts processes.
 	Supervisor *agent.Supervisor
 	// Log takes PostgreSQL's messages.
 	Log func(agent.LogEntry)
 }
 
-// Driver implements agent.Driver.
+// Driver implements agent.Replicator.
 type Driver struct {
 	Options
 
-	// mu guards the connection of the health poll, which is kept.
-	mu     sync.Mutex
-	polled *pgx.Conn
-	facts  facts
+	// mu guards the connection of the health poll, which is kept, and what is remembered of one
+	// look at the server for the next.
+	mu       sync.Mutex
+	polled   *pgx.Conn
+	facts    facts
+	settling settling
+	replies  replies
+	storage  *storageTest
+
+	// files guards the files in agent/replication, and what they are made from.
+	files     sync.Mutex
+	state     *replicationState
+	configDir string
+	major     string
+	// floor are settings that are configured too low for a replica.
+	floor []setting
+	// blocked: no commit may end for now.
+	blocked bool
+	// unread: server.conf was changed, and the server was not told.
+	unread bool
+
+	// process is the server that was started last.
+	process atomic.Pointer[agent.Engine]
+	// follows counts the calls of Follow.
+	follows atomic.Int64
+	// promoting: a promotion was begun, and its clients are not dropped yet.
+	promoting   atomic.Bool
+	synchronous synchronousMemory
 }
 
 // facts are what rarely changes while the server runs; they are asked for with each connection.
@@ -66,7 +93,7 @@ type facts struct {
 	timeline int64
 }
 
-var _ agent.Driver = &Driver{}
+var _ agent.Replicator = &Driver{}
 
 // New makes a driver.
 func New(options Options) *Driver { return &Driver{Options: options} }
@@ -114,12 +141,21 @@ func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// serverArgs are the arguments of every call of postgres on our data.
+// operatorsArgs are the arguments of a call of postgres that reads the operator's files alone.
+func (d *Driver) operatorsArgs(configDir string) []string {
+	return d.args(filepath.Join(configDir, fileConf), filepath.Join(configDir, fileHBA), configDir)
+}
+
+// serverArgs are the arguments of the server: its files include the operator's (settings.go).
 func (d *Driver) serverArgs(configDir string) []string {
+	return d.args(d.replicationFile(fileServer), d.replicationFile(fileHBA), configDir)
+}
+
+func (d *Driver) args(conf, hba, configDir string) []string {
 	return []string{
 		"-D", d.dataDir(),
-		"-c", "config_file=" + filepath.Join(configDir, fileConf),
-		"-c", "hba_file=" + filepath.Join(configDir, fileHBA),
+		"-c", "config_file=" + conf,
+		"-c", "hba_file=" + hba,
 		"-c", "ident_file=" + filepath.Join(configDir, fileIdent),
 		"-c", "port=" + strconv.Itoa(d.Port),
 		"-c", "unix_socket_directories=" + d.RunDir,
@@ -139,7 +175,9 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 	if err := d.removeLocks(); err != nil {
 		return nil, err
 	}
-	d.forget()
+	if err := d.prepareFiles(ctx, configDir, major); err != nil {
+		return nil, err
+	}
 	if err := d.checkMemory(ctx, path, major, configDir); err != nil {
 		return nil, err
 	}
@@ -154,7 +192,23 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 	if err != nil {
 		return nil, err
 	}
-	return process, nil
+	engine := agent.Engine(process)
+	d.process.Store(&engine)
+	return engine, nil
+}
+
+// running says whether anything is left of the server that was started last.
+func (d *Driver) running() bool {
+	process := d.process.Load()
+	if process == nil {
+		return false
+	}
+	select {
+	case <-(*process).Done():
+		return false
+	default:
+		return true
+	}
 }
 
 // log passes messages on, but for those of the health poll while the server starts.

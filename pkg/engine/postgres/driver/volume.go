@@ -22,11 +22,15 @@ import (
 //
 //  1. initdb works in pgdata.initdb, and syncs what it wrote.
 //  2. A rename makes it pgdata. Whatever kills the agent before that leaves a folder that nobody
-//     ever used, and the next start removes it and begins again. pgdata itself is never removed.
+//     ever used, and the next start removes it and begins again. pgdata itself is removed by nobody
+//     but Clone (clone.go).
 //  3. The identity of the data is the system identifier in its control file.
 
 // Inspect implements agent.Driver.
 func (d *Driver) Inspect(ctx context.Context) (agent.Volume, error) {
+	if err := d.finishSwap(); err != nil {
+		return agent.Volume{}, err
+	}
 	entries, err := os.ReadDir(d.dataDir())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return agent.Volume{State: agent.VolumeEmpty}, nil

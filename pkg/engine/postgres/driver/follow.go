@@ -1,0 +1,190 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// The source of a replica.
+//
+// The startup process starts the WAL receiver, with the address that it read last; it reads
+// settings only between two records, so one that waits (for a conflict, or because somebody paused
+// it) may start a receiver with an old address long after a reload. Therefore what takes a source
+// away for good is not the setting but the password: it is in a file of its own, which
+//
+//  1. is removed first: whoever starts from now on cannot log in at any source;
+//  2. then the setting is emptied, on the volume and in the server;
+//  3. then the receivers that are left, which may have read the password before, are ended, and
+//     seen gone. One is in the list of processes before it reads the password.
+//
+// So whatever a source lets replicas in by must lie in files that are removed here.
+//
+// A slot is used only when the source has it: one that is missing, or lost, would keep the replica
+// from streaming at all. So Follow, called again, takes up a slot that was made since.
+
+// filePassword is libpq's: https://www.postgresql.org/docs/current/libpq-pgpass.html
+const filePassword = "pgpass"
+
+// askSource bounds the questions to a source, which may be away: it is followed all the same.
+const askSource = 3 * time.Second
+
+// replicaConninfo is primary_conninfo.
+func replicaConninfo(source agent.Source, dataID, passfile string) string {
+	return conninfo(append(sourceParameters(source, dataID), parameter{"passfile", passfile}))
+}
+
+// passwordLine is the content of the password file. It names the host: with it one can log in
+// nowhere else.
+func passwordLine(source agent.Source, password string) []byte {
+	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
+	fields := []string{source.Host, strconv.Itoa(source.Port), "*", naming.AccountReplication, password}
+	for i, field := range fields {
+		fields[i] = escape.Replace(field)
+	}
+	return []byte(strings.Join(fields, ":") + "\n")
+}
+
+// errSuperseded is a Follow during which another one was called, which holds.
+var errSuperseded = errors.New("the source was changed meanwhile")
+
+// Follow implements agent.Replicator.
+func (d *Driver) Follow(ctx context.Context, source *agent.Source) error {
+	call := d.follows.Add(1)
+	if source == nil {
+		return wrap("take the source away", d.unfollow(ctx))
+	}
+	return wrap("follow "+source.Instance, d.follow(ctx, *source, call))
+}
+
+func (d *Driver) follow(ctx context.Context, source agent.Source, call int64) error {
+	password, err := d.replicationPassword()
+	if err != nil {
+		return err
+	}
+	slot, err := d.hasSlot(ctx, source)
+	if errors.Is(err, errOtherData) {
+		return err
+	}
+	if err != nil {
+		klog.FromContext(ctx).V(2).Info("The source does not answer; it is followed all the same", "source", source.Instance, "err", err)
+	}
+	d.files.Lock()
+	defer d.files.Unlock()
+	// The source may have been taken away while we asked it.
+	if d.follows.Load() != call {
+		return errSuperseded
+	}
+	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Slot = &source, slot }); err != nil {
+		return err
+	}
+	if _, err := replaceFile(d.replicationFile(filePassword), passwordLine(source, password)); err != nil {
+		return err
+	}
+	return d.applySource()
+}
+
+// hasSlot asks whether a source keeps a slot for us.
+func (d *Driver) hasSlot(ctx context.Context, source agent.Source) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askSource)
+	defer cancel()
+	conn, _, err := d.connectSource(ctx, source)
+	if err != nil {
+		return false, err
+	}
+	defer closeConn(conn)
+	state, err := d.current()
+	if err != nil {
+		return false, err
+	}
+	var has bool
+	err = conn.QueryRow(ctx, slotQuery, slotName(state.DataID)).Scan(&has)
+	return has, wrap("ask for a slot", err)
+}
+
+const slotQuery = `SELECT EXISTS (SELECT FROM pg_replication_slots
+	WHERE slot_name = $1 AND slot_type = 'physical' AND coalesce(wal_status, '') <> 'lost')`
+
+// applySource makes a running server use the source of the state. It need not answer queries. The
+// caller holds d.files.
+func (d *Driver) applySource() error {
+	if !d.running() {
+		return nil
+	}
+	if err := d.writeFiles(); err != nil || !d.unread {
+		return err
+	}
+	if err := d.signalPostmaster(); err != nil {
+		return err
+	}
+	d.unread = false
+	return nil
+}
+
+func (d *Driver) unfollow(ctx context.Context) error {
+	d.files.Lock()
+	// The password goes even when the volume is full and the rest cannot be written.
+	err := errors.Join(
+		removeFile(d.replicationFile(filePassword)),
+		d.changeLocked(func(s *replicationState) { s.Source, s.Slot = nil, false }),
+		d.applySource(),
+	)
+	d.files.Unlock()
+	if !d.running() {
+		return err
+	}
+	return errors.Join(err, d.endReceivers(ctx))
+}
+
+const (
+	receiverPoll = 5 * time.Millisecond
+	// receiverResend is how often a receiver is asked again to end.
+	receiverResend = 200 * time.Millisecond
+)
+
+// endReceivers returns when no WAL receiver is left. One that hangs in a write is waited for: it
+// would still acknowledge what it has written.
+func (d *Driver) endReceivers(ctx context.Context) error {
+	asked := map[int]time.Time{}
+	for {
+		postmaster, err := d.postmaster()
+		if err != nil {
+			// It may be about to start one: with which settings, the next call settles.
+			return err
+		}
+		pids, err := receivers(postmaster)
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			if now := time.Now(); now.Sub(asked[pid]) > receiverResend {
+				asked[pid] = now
+				_ = unix.Kill(pid, unix.SIGTERM)
+			}
+		}
+		if err := sleep(ctx, receiverPoll); err != nil {
+			return fmt.Errorf("the WAL receiver does not end: %w", err)
+		}
+	}
+}
+
+// sleep waits, or returns why the context ended.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,602 @@
+//go:build integration
+
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// A pod is a process of its own with a driver in it, as an unprivileged user: the end of an engine
+// ends every process of its pod, and a pod can be killed at any moment. It is this test's binary,
+// which serves calls of the driver over its standard input and output.
+
+const podVariable = "DRIVER_TEST_POD"
+
+func TestMain(m *testing.M) {
+	if options := os.Getenv(podVariable); options != "" {
+		servePod(options)
+		return
+	}
+	code := m.Run()
+	if podBinary != "" {
+		_ = os.RemoveAll(filepath.Dir(podBinary))
+	}
+	os.Exit(code)
+}
+
+// Package rpc wants exported types.
+type (
+	call   = Call
+	answer = Answer
+)
+
+// Call is a call of one method; the fields that it does not need are empty.
+type Call struct {
+	Method      string
+	Timeout     time.Duration
+	Mode        agent.StartMode
+	DataID      string
+	DataIDs     []string
+	Source      *agent.Source
+	Synchronous agent.Synchronous
+	Admit       bool
+	Stop        agent.StopMode
+	Account     agent.Account
+}
+
+// Answer is what the driver returned.
+type Answer struct {
+	Error        string
+	CannotRewind bool
+	Volume       agent.Volume
+	Replication  agent.Replication
+	Position     agent.Position
+	Pending      []string
+	Progress     []string
+	Running      bool
+}
+
+type podServer struct {
+	driver    *Driver
+	configDir string
+	mu        sync.Mutex
+	engine    agent.Engine
+}
+
+type podOptions struct {
+	VolumeDir, RunDir, PasswordFile, ConfigDir string
+	Port                                       int
+}
+
+type stdio struct{ io.Reader }
+
+func (stdio) Write(data []byte) (int, error) { return os.Stdout.Write(data) }
+func (stdio) Close() error                   { return os.Stdin.Close() }
+
+func servePod(encoded string) {
+	var options podOptions
+	if err := json.Unmarshal([]byte(encoded), &options); err != nil {
+		panic(err)
+	}
+	supervisor, err := agent.NewSupervisor(klog.Background())
+	if err != nil {
+		panic(err)
+	}
+	go supervisor.Run(context.Background())
+	driver := New(Options{
+		VolumeDir: options.VolumeDir, RunDir: options.RunDir, Port: options.Port, PasswordFile: options.PasswordFile, Supervisor: supervisor,
+		Log: func(e agent.LogEntry) { fmt.Fprintln(os.Stderr, e.Severity, e.Message, e.Values) },
+	})
+	server := rpc.NewServer()
+	if err := server.RegisterName("Pod", &podServer{driver: driver, configDir: options.ConfigDir}); err != nil {
+		panic(err)
+	}
+	server.ServeConn(stdio{os.Stdin})
+}
+
+// Call serves one call.
+func (p *podServer) Call(c call, a *answer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	if err := p.serve(ctx, c, a); err != nil {
+		a.Error, a.CannotRewind = err.Error(), errors.Is(err, agent.ErrCannotRewind)
+	}
+	return nil
+}
+
+func (p *podServer) serve(ctx context.Context, c call, a *answer) (err error) { //nolint:cyclop // a table
+	d := p.driver
+	switch c.Method {
+	case "Inspect":
+		a.Volume, err = d.Inspect(ctx)
+	case "Bootstrap":
+		err = d.Bootstrap(ctx)
+	case "Start":
+		err = p.start(ctx)
+	case "Stop":
+		err = p.stop(ctx, c.Stop)
+	case "Running":
+		a.Running = d.running()
+	case "Reload":
+		a.Pending, err = d.Reload(ctx)
+	case "Account":
+		err = d.Account(ctx, c.Account).Err
+	case "PrepareStart":
+		err = d.PrepareStart(ctx, c.Mode, c.DataID)
+	case "Follow":
+		err = d.Follow(ctx, c.Source)
+	case "Promote":
+		err = d.Promote(ctx)
+	case "Rewind":
+		err = d.Rewind(ctx, *c.Source)
+	case "Clone":
+		err = d.Clone(ctx, *c.Source, func(message string) { a.Progress = append(a.Progress, message) })
+	case "SetSynchronous":
+		err = d.SetSynchronous(ctx, c.Synchronous)
+	case "SetReplicas":
+		err = d.SetReplicas(ctx, c.DataIDs)
+	case "AdmitClients":
+		err = d.AdmitClients(ctx, c.Admit)
+	case "Replication":
+		a.Replication, err = d.Replication(ctx)
+	case "Checkpoint":
+		err = d.Checkpoint(ctx)
+	case "EndOfLog":
+		a.Position, err = d.EndOfLog(ctx)
+	case "TestStorage":
+		err = d.TestStorage(ctx)
+	default:
+		err = fmt.Errorf("no method %s", c.Method)
+	}
+	return err
+}
+
+func (p *podServer) start(ctx context.Context) error {
+	engine, err := p.driver.Start(ctx, p.configDir)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.engine = engine
+	return nil
+}
+
+func (p *podServer) stop(ctx context.Context, mode agent.StopMode) error {
+	p.mu.Lock()
+	engine := p.engine
+	p.mu.Unlock()
+	if engine == nil {
+		return nil
+	}
+	engine.Stop(mode)
+	select {
+	case <-engine.Done():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// What follows is the test's side.
+
+var (
+	podOnce   sync.Once
+	podBinary string
+	podErr    error
+)
+
+// copyBinary copies this binary to where everybody may run it.
+func copyBinary(t *testing.T) string {
+	t.Helper()
+	podOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "driver-pod-") //nolint:usetesting // it outlives the test that makes it
+		if err != nil {
+			podErr = err
+			return
+		}
+		podBinary = filepath.Join(dir, "pod")
+		self, err := os.Executable()
+		if err == nil {
+			err = exec.Command("cp", self, podBinary).Run()
+		}
+		podErr = errors.Join(err, os.Chmod(dir, 0o755), os.Chmod(podBinary, 0o755))
+	})
+	if podErr != nil {
+		t.Fatal(podErr)
+	}
+	return podBinary
+}
+
+type pod struct {
+	t          *testing.T
+	name       string
+	dataID     string
+	dir        string
+	port       int
+	credential *syscall.Credential
+
+	cmd *exec.Cmd
+	rpc *rpc.Client
+	log *os.File
+}
+
+const password = `pa:ss\w'o"rd`
+
+// newPod makes a pod with an empty volume.
+func newPod(t *testing.T, name string, settings ...string) *pod {
+	t.Helper()
+	// Short: the path of a socket has at most 107 bytes.
+	dir, err := os.MkdirTemp("", "drv") //nolint:usetesting // t.TempDir() is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pod{t: t, name: name, dataID: strings.ToUpper(name) + "7QK2", dir: dir, port: freePort(t), credential: unprivileged(t)}
+	t.Cleanup(p.end)
+	for _, sub := range []string{"volume", "run", "config"} {
+		p.must(os.Mkdir(p.path(sub), 0o700))
+	}
+	p.configure(settings...)
+	p.write("password", password+"\n")
+	p.log, err = os.Create(p.path("log"))
+	p.must(err)
+	p.must(exec.Command("chown", "-R", p.owner(), dir).Run())
+	p.launch()
+	return p
+}
+
+func (p *pod) owner() string {
+	if p.credential == nil {
+		return strconv.Itoa(os.Getuid())
+	}
+	return fmt.Sprintf("%d:%d", p.credential.Uid, p.credential.Gid)
+}
+
+func (p *pod) path(names ...string) string { return filepath.Join(append([]string{p.dir}, names...)...) }
+
+func (p *pod) write(name, content string) {
+	p.t.Helper()
+	p.must(os.WriteFile(p.path(name), []byte(content), 0o644))
+}
+
+// configure writes what the operator would render, small.
+func (p *pod) configure(settings ...string) {
+	p.t.Helper()
+	p.write("config/postgresql.conf", "listen_addresses = '127.0.0.1'\nlog_line_prefix = '%m [%p] %q%u@%d '\nlc_messages = 'C'\n"+
+		"restart_after_crash = off\nshared_buffers = 16MB\nmax_connections = 20\nwal_level = replica\nwal_log_hints = on\nhot_standby = on\n"+
+		"wal_receiver_status_interval = 1s\nwal_sender_timeout = 5s\nwal_receiver_timeout = 5s\nwal_keep_size = 256MB\nmin_wal_size = 80MB\n"+
+		"cluster_name = 'orders'\n"+strings.Join(settings, "\n")+"\n")
+	p.write("config/pg_hba.conf", "local all postgres peer map=agent\nhost all postgres all reject\n"+
+		"host replication db_replication all scram-sha-256\nhost all all all scram-sha-256\n")
+	p.write("config/pg_ident.conf", "agent /^.*$ postgres\n")
+}
+
+// launch starts the process of the pod.
+func (p *pod) launch() {
+	p.t.Helper()
+	options, err := json.Marshal(podOptions{
+		VolumeDir: p.path("volume"), RunDir: p.path("run"), Port: p.port, PasswordFile: p.path("password"), ConfigDir: p.path("config"),
+	})
+	p.must(err)
+	p.cmd = exec.Command(copyBinary(p.t))
+	p.cmd.Env = append(os.Environ(), podVariable+"="+string(options))
+	p.cmd.Dir = "/"
+	p.cmd.Stderr = p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential, Setpgid: true}
+	in, err := p.cmd.StdinPipe()
+	p.must(err)
+	out, err := p.cmd.StdoutPipe()
+	p.must(err)
+	p.must(p.cmd.Start())
+	p.rpc = rpc.NewClient(struct {
+		io.Reader
+		io.WriteCloser
+	}{out, in})
+}
+
+// kill ends all processes of the pod at once, as the kernel does when the first one dies.
+func (p *pod) kill() {
+	if p.cmd == nil {
+		return
+	}
+	for {
+		pids := append(descendantsOf(p.cmd.Process.Pid), p.cmd.Process.Pid)
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGSTOP)
+		}
+		if len(descendantsOf(p.cmd.Process.Pid))+1 == len(pids) {
+			for _, pid := range pids {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+			break
+		}
+	}
+	_ = p.cmd.Wait()
+	_ = p.rpc.Close()
+	p.cmd = nil
+}
+
+// relaunch is a new container on the same volume.
+func (p *pod) relaunch() {
+	p.t.Helper()
+	p.kill()
+	p.launch()
+}
+
+func (p *pod) end() {
+	p.kill()
+	if p.t.Failed() || os.Getenv("SHOWLOG") != "" {
+		content, _ := os.ReadFile(p.path("log"))
+		p.t.Logf("the log of %s:\n%s", p.name, content[max(0, len(content)-12000):])
+	}
+	_ = p.log.Close()
+	_ = os.RemoveAll(p.dir)
+}
+
+func (p *pod) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatalf("%s: %v", p.name, err)
+	}
+}
+
+// try calls the driver.
+func (p *pod) try(c call) (answer, error) {
+	if c.Timeout == 0 {
+		c.Timeout = time.Minute
+	}
+	var a answer
+	begin := time.Now()
+	if err := p.rpc.Call("Pod.Call", c, &a); err != nil {
+		return a, err
+	}
+	fmt.Fprintf(p.log, "%s: %s took %v: %s\n", begin.Format(time.StampMilli), c.Method, time.Since(begin).Round(time.Millisecond), a.Error)
+	if a.Error != "" {
+		return a, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+func (p *pod) do(c call) answer {
+	p.t.Helper()
+	a, err := p.try(c)
+	if err != nil {
+		p.t.Fatalf("%s: %s: %v", p.name, c.Method, err)
+	}
+	return a
+}
+
+// eventually waits for a condition.
+func (p *pod) eventually(what string, good func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if good() {
+			return
+		}
+	}
+	r, err := p.try(call{Method: "Replication"})
+	p.t.Fatalf("%s: waiting for %s; it is %+v, %v", p.name, what, r.Replication, err)
+}
+
+func (p *pod) replication() agent.Replication {
+	p.t.Helper()
+	return p.do(call{Method: "Replication"}).Replication
+}
+
+// start starts the server, and waits until it answers.
+func (p *pod) start(mode agent.StartMode) {
+	p.t.Helper()
+	p.do(call{Method: "PrepareStart", Mode: mode, DataID: p.dataID})
+	p.do(call{Method: "Start"})
+	p.eventually("an answer", func() bool {
+		_, err := p.try(call{Method: "Replication"})
+		if err != nil && !p.do(call{Method: "Running"}).Running {
+			p.t.Fatalf("%s: the server does not start: %v", p.name, err)
+		}
+		return err == nil
+	})
+}
+
+func (p *pod) stop(mode agent.StopMode) {
+	p.t.Helper()
+	p.do(call{Method: "Stop", Stop: mode})
+}
+
+// source is the pod as others follow it.
+func (p *pod) source() *agent.Source {
+	return &agent.Source{Instance: p.name, Host: "127.0.0.1", Port: p.port, DataID: p.dataID}
+}
+
+// newPrimary makes a database with the account of replication and a table.
+func newPrimary(t *testing.T, settings ...string) *pod {
+	t.Helper()
+	p := newPod(t, "a", settings...)
+	p.do(call{Method: "Bootstrap"})
+	p.start(agent.StartPrimary)
+	p.account(naming.AccountReplication, password, "", "replication")
+	p.account("app", "app", "orders", "application")
+	p.exec("CREATE TABLE rows (id bigint PRIMARY KEY, filler text)")
+	p.exec("GRANT ALL ON rows TO app")
+	return p
+}
+
+func (p *pod) account(name, password, database string, roles ...string) {
+	p.t.Helper()
+	p.do(call{Method: "Account", Account: agent.Account{Password: password, InstanceAccount: dbv1.InstanceAccount{
+		Username: name, Database: database, Roles: roles, State: dbv1.AccountPresent,
+	}}})
+}
+
+// newReplica clones a source, and follows it.
+func newReplica(t *testing.T, name string, source *pod, settings ...string) *pod {
+	t.Helper()
+	p := newPod(t, name, settings...)
+	p.do(call{Method: "Clone", Source: source.source()})
+	p.start(agent.StartReplica)
+	p.follow(source)
+	return p
+}
+
+// follow follows a source, and waits until that streams.
+func (p *pod) follow(source *pod) {
+	p.t.Helper()
+	p.do(call{Method: "Follow", Source: source.source()})
+	p.eventually("the source to stream", func() bool { return p.replication().Receiving })
+}
+
+// unfollow takes the source away, and waits until the position is known.
+func (p *pod) unfollow() agent.Position {
+	p.t.Helper()
+	p.do(call{Method: "Follow"})
+	var r agent.Replication
+	p.eventually("a settled position", func() bool {
+		r = p.replication()
+		return r.Settled
+	})
+	return r.Position
+}
+
+// connect opens a superuser's connection, or, with a name, a client's.
+func (p *pod) connect(username string) (*pgx.Conn, error) {
+	dsn := fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres", p.path("run"), p.port)
+	if username != "" {
+		dsn = fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s dbname=postgres sslmode=disable", p.port, username, username)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return pgx.Connect(ctx, dsn)
+}
+
+func (p *pod) mustConnect(username string) *pgx.Conn {
+	p.t.Helper()
+	conn, err := p.connect(username)
+	p.must(err)
+	p.t.Cleanup(func() { closeConn(conn) })
+	return conn
+}
+
+func (p *pod) exec(sql string, args ...any) {
+	p.t.Helper()
+	conn, err := p.connect("")
+	p.must(err)
+	defer closeConn(conn)
+	_, err = conn.Exec(context.Background(), sql, args...)
+	p.must(err)
+}
+
+// value is the one value of a query.
+func (p *pod) value(sql string, args ...any) string {
+	p.t.Helper()
+	conn, err := p.connect("")
+	p.must(err)
+	defer closeConn(conn)
+	var value *string
+	p.must(conn.QueryRow(context.Background(), "SELECT ("+sql+")::text", args...).Scan(&value))
+	if value == nil {
+		return ""
+	}
+	return *value
+}
+
+// caughtUp waits until a replica has replayed what the primary has now.
+func (p *pod) caughtUp(primary *pod) {
+	p.t.Helper()
+	end := primary.replication().Position
+	p.eventually("replay to catch up", func() bool { return p.replication().Position >= end })
+}
+
+// process finds a process of the server by its title.
+func (p *pod) process(title string) int {
+	p.t.Helper()
+	for _, pid := range descendantsOf(p.cmd.Process.Pid) {
+		content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if strings.HasPrefix(string(content), "postgres: orders: "+title) {
+			return pid
+		}
+	}
+	return 0
+}
+
+// freeze stops a process, and lets it go on when the test ends.
+func (p *pod) freeze(pid int) {
+	p.t.Helper()
+	if pid == 0 {
+		p.t.Fatal("no such process")
+	}
+	p.must(unix.Kill(pid, unix.SIGSTOP))
+	p.t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGCONT) })
+}
+
+func (p *pod) thaw(pid int) { _ = unix.Kill(pid, unix.SIGCONT) }
+
+func descendantsOf(root int) []int {
+	parents := map[int]int{}
+	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range paths {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		parents[pid] = parentOf(stat)
+	}
+	var found []int
+	for pid := range parents {
+		for parent, known := parents[pid]; known; parent, known = parents[parent] {
+			if parent == root {
+				found = append(found, pid)
+				break
+			}
+		}
+	}
+	return found
+}
+
+// unprivileged is the account that servers run as: PostgreSQL refuses root.
+func unprivileged(t *testing.T) *syscall.Credential {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		t.Fatalf("find an unprivileged user: %v", err)
+	}
+	uid, _ := strconv.ParseUint(account.Uid, 10, 32)
+	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}

@@ -1,0 +1,127 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// The source, as a replica and its tools reach it: over TCP, as the account of replication. What
+// data it has is looked up first; whoever else answers there is neither followed nor copied.
+
+// toolName is how pg_basebackup and pg_rewind introduce themselves. It is nobody's data id.
+const toolName = "database-agent"
+
+var errNoPassword = errors.New("there is no password for replication")
+
+// replicationPassword reads the password of the account of replication.
+func (d *Driver) replicationPassword() (string, error) {
+	if d.PasswordFile == "" {
+		return "", fmt.Errorf("%w: the agent was not told where it is", errNoPassword)
+	}
+	content, err := os.ReadFile(d.PasswordFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("%w: %s is missing", errNoPassword, d.PasswordFile)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the password for replication: %w", err)
+	}
+	password := strings.TrimRight(string(content), "\r\n")
+	if password == "" || strings.ContainsAny(password, "\r\n\x00") {
+		return "", fmt.Errorf("%w: %s is empty, or has more than one line", errNoPassword, d.PasswordFile)
+	}
+	return password, nil
+}
+
+type parameter struct{ name, value string }
+
+// conninfo writes parameters as libpq reads them:
+// https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE
+func conninfo(parameters []parameter) string {
+	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	words := make([]string, len(parameters))
+	for i, p := range parameters {
+		words[i] = p.name + "='" + escape.Replace(p.value) + "'"
+	}
+	return strings.Join(words, " ")
+}
+
+// sourceParameters are common to all connections to a source. One that died is noticed within
+// about five seconds.
+func sourceParameters(source agent.Source, name string) []parameter {
+	return []parameter{
+		{"host", source.Host},
+		{"port", strconv.Itoa(source.Port)},
+		{"user", naming.AccountReplication},
+		{"application_name", name},
+		{"sslmode", "prefer"},
+		{"connect_timeout", "3"},
+		{"keepalives_idle", "3"},
+		{"keepalives_interval", "1"},
+		{"keepalives_count", "2"},
+		{"tcp_user_timeout", "5000"},
+	}
+}
+
+// toolConninfo is for the tools, which get the password in their environment.
+func toolConninfo(source agent.Source) string {
+	return conninfo(append(sourceParameters(source, toolName), parameter{"dbname", superuser}))
+}
+
+// sourceFacts are what a source says of itself.
+type sourceFacts struct {
+	version     int
+	tablespaces int
+	// bytes is about what its data takes.
+	bytes int64
+	// inRecovery: it is no primary.
+	inRecovery bool
+}
+
+func (f sourceFacts) major() string { return strconv.Itoa(f.version / 10000) }
+
+const sourceQuery = `SELECT coalesce(current_setting('` + settingDataID + `', true), ''),
+	current_setting('server_version_num')::int,
+	(SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')),
+	(SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')),
+	pg_is_in_recovery()`
+
+// connectSource opens a connection to a source that has the data which is expected there.
+func (d *Driver) connectSource(ctx context.Context, source agent.Source) (*pgx.Conn, sourceFacts, error) {
+	var facts sourceFacts
+	password, err := d.replicationPassword()
+	if err != nil {
+		return nil, facts, err
+	}
+	config, err := pgx.ParseConfig(conninfo([]parameter{{"host", source.Host}, {"port", strconv.Itoa(source.Port)}, {"sslmode", "prefer"}}))
+	if err != nil {
+		return nil, facts, fmt.Errorf("configure a connection to %s: %w", source.Instance, err)
+	}
+	config.User, config.Password, config.Database = naming.AccountReplication, password, superuser
+	config.RuntimeParams = map[string]string{"application_name": toolName, "search_path": "pg_catalog"}
+	conn, err := dial(ctx, config)
+	if err != nil {
+		return nil, facts, fmt.Errorf("source %s: %w", source.Instance, err)
+	}
+	dataID := ""
+	err = conn.QueryRow(ctx, sourceQuery).Scan(&dataID, &facts.version, &facts.tablespaces, &facts.bytes, &facts.inRecovery)
+	if err == nil && dataID != source.DataID {
+		err = fmt.Errorf("%w: it has %q instead of %q", errOtherData, dataID, source.DataID)
+	}
+	if err != nil {
+		closeConn(conn)
+		return nil, facts, fmt.Errorf("source %s: %w", source.Instance, err)
+	}
+	return conn, facts, nil
+}
+
+// errOtherData is a source that is not what it was taken for.
+var errOtherData = errors.New("other data than expected answers there")
