@@ -205,9 +205,17 @@ func (d *Driver) runBaseBackup(ctx context.Context, tool string, source agent.So
 	}}
 	cmd.Stdout, cmd.Stderr = lines, lines
 	if err := d.Supervisor.Command(cmd); err != nil {
-		return lines.rest(), fmt.Errorf("copy the data: %w: %s", errors.Join(err, ctx.Err()), lines.rest())
+		return lines.rest(), fmt.Errorf("pg_basebackup: %w: %s", ended(ctx, err), lines.rest())
 	}
 	return "", nil
+}
+
+// ended is why a program ended: the end of its context, or by itself.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // withPassword gives a tool the password of the account of replication.

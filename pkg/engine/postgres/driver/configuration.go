@@ -19,8 +19,10 @@ import (
 //     works beside a running server. It cannot see what only a start shows (a library that is
 //     missing, too much memory), nor what is wrong with pg_hba.conf.
 //  2. Reload signals the server, and waits until its load time is a later one: a new connection
-//     has the postmaster's. Then pg_file_settings says what could not be applied. That is so both
-//     for refused values and for settings that wait for a restart; the latter are in pg_settings.
+//     has the postmaster's, or was the first to be told by it. One that is made after that is made
+//     by a postmaster that has told everybody. Then pg_file_settings says what could not be applied.
+//     That is so both for refused values and for settings that wait for a restart; the latter are in
+//     pg_settings.
 //  3. A session is opened as a client's would be: a library to preload that is missing shows only then.
 
 const reloadPoll = 20 * time.Millisecond
@@ -139,7 +141,12 @@ func (d *Driver) reload(ctx context.Context) (*pgx.Conn, error) {
 	if err := d.signalReload(ctx, conn); err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
-	return d.waitLoaded(ctx, before)
+	loaded, err := d.waitLoaded(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	closeConn(loaded)
+	return d.connect(ctx)
 }
 
 func (d *Driver) signalReload(ctx context.Context, conn *pgx.Conn) error {

@@ -211,9 +211,9 @@ func (d *Driver) running() bool {
 	}
 }
 
-// log passes messages on, but for those of the health poll while the server starts.
+// log passes messages on, but for those that come many times.
 func (d *Driver) log(e agent.LogEntry) {
-	if d.Log != nil && !ownProbe(e) {
+	if d.Log != nil && !noise(e) {
 		d.Log(e)
 	}
 }

@@ -157,9 +157,15 @@ func (m *message) entry() agent.LogEntry {
 // notYet is what a server that starts answers to those who come too early.
 var notYet = regexp.MustCompile(`^the database system is (starting up|not yet accepting connections|shutting down)$`)
 
-// ownProbe says whether a message is the answer to a health poll that came too early: it says
-// nothing that the agent does not report, many times.
-func ownProbe(e agent.LogEntry) bool {
+// looksAgain is what a replica says several times a second while it has no source.
+const looksAgain = "waiting for WAL to become available at "
+
+// noise says whether a message says nothing that the agent does not report, many times: a look of
+// the startup process, or the answer to a health poll that came too early.
+func noise(e agent.LogEntry) bool {
+	if e.Severity == "LOG" && strings.HasPrefix(e.Message, looksAgain) {
+		return true
+	}
 	if e.Severity != "FATAL" || !notYet.MatchString(e.Message) {
 		return false
 	}

@@ -122,7 +122,7 @@ func TestHealthPollThatCameTooEarlyIsNotLogged(t *testing.T) {
 		stamp + " [1] LOG:  the database system is starting up":                                       false,
 		stamp + " [1] postgres@postgres FATAL:  the database system is not yet accepting connections": true,
 	} {
-		if got := ownProbe(parse(text)[0]); got != want {
+		if got := noise(parse(text)[0]); got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}

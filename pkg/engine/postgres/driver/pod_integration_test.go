@@ -600,3 +600,14 @@ func freePort(t *testing.T) int {
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port
 }
+
+// postmaster is the process id of the server.
+func (p *pod) postmaster() int {
+	p.t.Helper()
+	content, err := os.ReadFile(p.path("volume", "pgdata", "postmaster.pid"))
+	p.must(err)
+	first, _, _ := strings.Cut(string(content), "\n")
+	pid, err := strconv.Atoi(first)
+	p.must(err)
+	return pid
+}

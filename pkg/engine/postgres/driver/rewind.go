@@ -112,7 +112,7 @@ func (d *Driver) runRewind(ctx context.Context, major string, source agent.Sourc
 	klog.FromContext(ctx).Info("pg_rewind ended", "err", err, "messages", messages)
 	if strings.Contains(messages, rewindBegins) {
 		if err != nil {
-			return fmt.Errorf("%w, and is lost: %w: %s", agent.ErrCannotRewind, errors.Join(err, ctx.Err()), lastLines(messages))
+			return fmt.Errorf("%w, and is lost: pg_rewind: %w: %s", agent.ErrCannotRewind, ended(ctx, err), lastLines(messages))
 		}
 		return d.putBack()
 	}
@@ -128,9 +128,9 @@ func notBegun(ctx context.Context, err error, messages string) error {
 		// The data ends where the source's history leaves it.
 		return nil
 	case ctx.Err() != nil || strings.Contains(messages, rewindNoSource):
-		return fmt.Errorf("pg_rewind: %w: %s", errors.Join(err, ctx.Err()), lastLines(messages))
+		return fmt.Errorf("pg_rewind: %w: %s", ended(ctx, err), lastLines(messages))
 	}
-	return fmt.Errorf("%w: pg_rewind: %w", agent.ErrCannotRewind, errors.Join(err, errors.New(lastLines(messages))))
+	return fmt.Errorf("%w: pg_rewind: %v: %s", agent.ErrCannotRewind, err, lastLines(messages))
 }
 
 func (d *Driver) rewindCommand(ctx context.Context, major string, source agent.Source) (*exec.Cmd, error) {
