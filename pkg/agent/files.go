@@ -12,6 +12,21 @@ import (
 // Files that survive a crash: content is synced before its name is, and a name appears whole or
 // not at all.
 
+// File is a file that is replaced whole.
+type File struct{ path string }
+
+// Load returns nothing when there is no file.
+func (f File) Load() ([]byte, error) {
+	content, err := os.ReadFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return content, err
+}
+
+// Save replaces it.
+func (f File) Save(content []byte) error { return writeFile(f.path, content) }
+
 // writeFile replaces a file.
 func writeFile(path string, content []byte) error {
 	temporary := path + ".new"

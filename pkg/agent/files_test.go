@@ -33,6 +33,25 @@ func TestStateSurvives(t *testing.T) {
 	}
 }
 
+func TestWhatTheElectionKeepsSurvives(t *testing.T) {
+	store, err := OpenStore(filepath.Join(t.TempDir(), "agent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := store.Election()
+	if content, err := file.Load(); err != nil || content != nil {
+		t.Errorf("before the first time it has %q, %v", content, err)
+	}
+	for _, want := range []string{"one", "", "two"} {
+		if err := file.Save([]byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if content, err := file.Load(); err != nil || content == nil || string(content) != want {
+			t.Errorf("it has %q, %v", content, err)
+		}
+	}
+}
+
 func TestVolumeHasOneAgent(t *testing.T) {
 	dir := t.TempDir()
 	for i, want := range []bool{true, false} {

@@ -51,6 +51,9 @@ func NewMetrics() *Metrics {
 	return m
 }
 
+// Registerer takes the metrics of the agent's parts.
+func (m *Metrics) Registerer() prometheus.Registerer { return m.registry }
+
 func (m *Metrics) observe(status *dbv1.DatabaseInstanceStatus) {
 	m.up.Set(number(status.Phase == dbv1.InstanceRunning))
 	m.ready.Set(number(status.Ready))

@@ -20,7 +20,8 @@ import (
 //   - the operation, written down before it is begun, so that each id is carried out once;
 //   - how often this pod started the engine.
 //
-// A lock beside it keeps a second agent on the same volume (a pod that is not gone yet) away.
+// Beside it lie agent/election.json, which is the election's own, and a lock, which keeps a second agent
+// on the same volume (a pod that is not gone yet) away.
 
 // State is the content of state.json.
 type State struct {
@@ -80,6 +81,9 @@ func (s *Store) Save(before, after State) error {
 	}
 	return writeFile(s.path(), content)
 }
+
+// Election is where the election keeps what must outlive the process.
+func (s *Store) Election() File { return File{path: filepath.Join(s.dir, "election.json")} }
 
 func (s *Store) path() string { return filepath.Join(s.dir, "state.json") }
 

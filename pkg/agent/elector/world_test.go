@@ -1,0 +1,531 @@
+package elector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
+
+	"github.com/platform-io/database-operator/pkg/agent/election"
+	"github.com/platform-io/database-operator/pkg/record"
+)
+
+// A world of electors with engines that only count. What is around them (the API, the network, the
+// volumes) can be broken, one thing for one instance at a time.
+
+const (
+	testNamespace = "shop"
+	testLease     = "orders-primary"
+)
+
+var testDurations = election.DefaultDurations
+
+// testClock is the clock of the bubble.
+type testClock struct{ start time.Time }
+
+func (c testClock) Read() Reading {
+	up := time.Since(c.start) + time.Hour
+	return Reading{Mono: up, Boot: up, Wall: time.Duration(time.Now().UnixNano())}
+}
+
+var errAway = errors.New("no route to host")
+
+// fakeAPI is an API server with one Lease.
+type fakeAPI struct {
+	mu       sync.Mutex
+	version  uint64
+	lease    *coordinationv1.Lease
+	cut      map[string]bool
+	dumb     bool // its watches never deliver
+	watchers []chan watch.Event
+}
+
+func newFakeAPI() *fakeAPI {
+	a := &fakeAPI{version: 7, cut: map[string]bool{}}
+	a.put(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: testLease, Labels: map[string]string{"a": "b"}}})
+	return a
+}
+
+func (a *fakeAPI) put(lease *coordinationv1.Lease) *coordinationv1.Lease {
+	a.version++
+	lease = lease.DeepCopy()
+	lease.ResourceVersion = strconv.FormatUint(a.version, 10)
+	kind := watch.Modified
+	if lease.UID == "" {
+		kind, lease.UID = watch.Added, types.UID("u"+lease.ResourceVersion)
+	}
+	a.lease = lease
+	a.tell(kind, lease)
+	return lease.DeepCopy()
+}
+
+func (a *fakeAPI) tell(kind watch.EventType, lease *coordinationv1.Lease) {
+	for _, w := range a.watchers {
+		select {
+		case w <- watch.Event{Type: kind, Object: lease.DeepCopy()}:
+		default:
+		}
+	}
+}
+
+func (a *fakeAPI) remove() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version++
+	a.tell(watch.Deleted, a.lease)
+	a.lease = nil
+}
+
+func (a *fakeAPI) cutOff(instances ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cut = map[string]bool{}
+	for _, instance := range instances {
+		a.cut[instance] = true
+	}
+}
+
+func (a *fakeAPI) record(t *testing.T) election.Record {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r, err := recordOf(a.lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// fakeAPIClient is the way of one instance to it.
+type fakeAPIClient struct {
+	*fakeAPI
+	instance string
+}
+
+func (c *fakeAPIClient) reach(ctx context.Context, limit time.Duration) error {
+	if !pause(ctx, 5*time.Millisecond) {
+		return ctx.Err()
+	}
+	c.mu.Lock()
+	cut := c.cut[c.instance]
+	c.mu.Unlock()
+	if cut {
+		pause(ctx, limit)
+		return errAway
+	}
+	return nil
+}
+
+func (c *fakeAPIClient) read(ctx context.Context, limit time.Duration) (*coordinationv1.Lease, error) {
+	if err := c.reach(ctx, limit); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lease == nil {
+		return nil, nil
+	}
+	return c.lease.DeepCopy(), nil
+}
+
+func (c *fakeAPIClient) write(ctx context.Context, lease *coordinationv1.Lease, limit time.Duration) (*coordinationv1.Lease, election.Outcome, error) {
+	if err := c.reach(ctx, limit); err != nil {
+		return nil, election.Unknown, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	version, uid := "", types.UID("")
+	if c.lease != nil {
+		version, uid = c.lease.ResourceVersion, c.lease.UID
+	}
+	if lease.ResourceVersion != version || lease.UID != uid {
+		return nil, election.Conflict, errors.New("there is another version")
+	}
+	return c.put(lease), election.Committed, nil
+}
+
+func (c *fakeAPIClient) watch(ctx context.Context, changed func(watch.EventType, *coordinationv1.Lease)) {
+	events := make(chan watch.Event, 100)
+	c.mu.Lock()
+	if !c.dumb {
+		c.watchers = append(c.watchers, events)
+	}
+	c.mu.Unlock()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-events:
+			c.mu.Lock()
+			cut := c.cut[c.instance]
+			c.mu.Unlock()
+			if !cut {
+				changed(event.Type, event.Object.(*coordinationv1.Lease))
+			}
+		}
+	}
+}
+
+// fakeNetwork is between the agents.
+type fakeNetwork struct {
+	mu    sync.Mutex
+	cut   map[string]bool
+	peers map[string]answerer
+}
+
+func (n *fakeNetwork) cutOff(instances ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = map[string]bool{}
+	for _, instance := range instances {
+		n.cut[instance] = true
+	}
+}
+
+func (n *fakeNetwork) reaches(a, b string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.cut[a] && !n.cut[b]
+}
+
+type fakePeer struct {
+	*fakeNetwork
+	instance string
+}
+
+func (p *fakePeer) serve(_ context.Context, _ *sync.WaitGroup, answer answerer) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peers[p.instance] = answer
+	return nil
+}
+
+func (p *fakePeer) ask(ctx context.Context, instance string, q election.Question) (election.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	p.mu.Lock()
+	answer := p.peers[instance]
+	p.mu.Unlock()
+	if answer == nil || !p.reaches(p.instance, instance) {
+		<-ctx.Done()
+		return election.Answer{}, errAway
+	}
+	return answer(ctx, q)
+}
+
+// fakeMemory is a volume with one file, which can hang or fail.
+type fakeMemory struct {
+	mu      sync.Mutex
+	content []byte
+	fail    error
+	hung    chan struct{}
+	saves   int
+}
+
+func (m *fakeMemory) Load() ([]byte, error) { return m.content, nil }
+
+func (m *fakeMemory) Save(content []byte) error {
+	m.mu.Lock()
+	hung, fail := m.hung, m.fail
+	m.saves++
+	m.mu.Unlock()
+	if hung != nil {
+		<-hung
+	}
+	if fail != nil {
+		return fail
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.content = content
+	return nil
+}
+
+// hang makes every write hang, until the function that it returns is called.
+func (m *fakeMemory) hang() (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hung := make(chan struct{})
+	m.hung = hung
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.hung = nil
+		close(hung)
+	}
+}
+
+// node is an instance: an elector, and an agent with an engine that only counts.
+type node struct {
+	w        *world
+	instance string
+	elector  *Elector
+	memory   *fakeMemory
+	end      context.CancelFunc
+	group    sync.WaitGroup
+
+	mu       sync.Mutex
+	spec     election.Spec
+	want     election.Want
+	wants    []election.Want
+	seq      uint64
+	mode     election.Mode
+	position election.Position
+	source   string
+	deadline Deadline
+	// stuck: the agent does nothing.
+	stuck bool
+}
+
+func (n *node) hand(want election.Want) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.want = want
+	n.wants = append(n.wants, want)
+}
+
+func (n *node) setDeadline(d Deadline) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.deadline = d
+}
+
+func (n *node) guard() Deadline {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.deadline
+}
+
+func (n *node) name() string { return n.elector.Status().Disk.Name }
+
+// turn is one look of the agent, and of the watchdog.
+func (n *node) turn() {
+	expired := n.elector.Expired()
+	n.mu.Lock()
+	if n.deadline.Passed(n.elector.Clock.Read()) {
+		n.mode, n.source = election.ModeDown, ""
+	}
+	if n.stuck {
+		n.mu.Unlock()
+		return
+	}
+	want := n.want
+	switch want.Mode {
+	case election.ModeDown, election.ModeReplica:
+		n.mode, n.source = want.Mode, ""
+		if want.Source != nil {
+			n.source = want.Source.Instance
+		}
+	case election.ModePrimary:
+		if !expired {
+			n.mode, n.source = want.Mode, ""
+			n.position++
+		}
+	case election.ModeClone, election.ModeRewind:
+		n.mode, n.source = election.ModeDown, want.Source.Instance
+	case election.ModeUnknown:
+	}
+	n.seq = want.Seq
+	n.mu.Unlock()
+	n.receive()
+	n.elector.SeeEngine(n.facts())
+}
+
+// receive takes what the source has.
+func (n *node) receive() {
+	n.mu.Lock()
+	source := n.w.nodes[n.source]
+	n.mu.Unlock()
+	if source == nil || !n.w.network.reaches(n.instance, source.instance) {
+		return
+	}
+	source.mu.Lock()
+	position := source.position
+	source.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.position = max(n.position, position)
+}
+
+func (n *node) facts() election.Facts {
+	standbys := map[string]election.Position{}
+	for _, other := range n.w.nodes {
+		if other == n || !n.w.network.reaches(n.instance, other.instance) {
+			continue
+		}
+		name := other.name()
+		other.mu.Lock()
+		if other.source == n.instance && other.mode == election.ModeReplica {
+			standbys[name] = other.position
+		}
+		other.mu.Unlock()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return election.Facts{
+		Seq: n.seq, Mode: n.mode, Position: n.position, Settled: n.source == "", Receiving: n.source != "", Applied: true,
+		HealthyAt: n.elector.Mono(), Standbys: standbys,
+	}
+}
+
+func (n *node) primary() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mode == election.ModePrimary
+}
+
+func (n *node) tell(change func(*election.Spec)) {
+	n.mu.Lock()
+	change(&n.spec)
+	spec := n.spec
+	n.mu.Unlock()
+	n.elector.SeeSpec(spec, metav1.ObjectMeta{})
+}
+
+// world is all of them.
+type world struct {
+	t       *testing.T
+	api     *fakeAPI
+	network *fakeNetwork
+	nodes   map[string]*node
+	clock   testClock
+	ctx     context.Context
+}
+
+// newWorld makes instances orders-0 to orders-2, the first with a new database, and lets them begin.
+func newWorld(t *testing.T, w int) *world {
+	t.Helper()
+	logger, ctx := ktesting.NewTestContext(t)
+	world := &world{
+		t: t, api: newFakeAPI(), network: &fakeNetwork{peers: map[string]answerer{}}, nodes: map[string]*node{},
+		clock: testClock{start: time.Now()}, ctx: klog.NewContext(ctx, logger),
+	}
+	members := []string{"orders-0", "orders-1", "orders-2"}
+	for i, instance := range members {
+		world.add(instance, election.Spec{Members: members, W: w, Durations: testDurations, MaxLag: 100, Initial: i == 0})
+	}
+	t.Cleanup(world.end)
+	return world
+}
+
+func (w *world) add(instance string, spec election.Spec) {
+	w.nodes[instance] = &node{w: w, instance: instance, memory: &fakeMemory{}, mode: election.ModeDown, spec: spec}
+	w.boot(w.nodes[instance])
+}
+
+// boot makes an elector from what is on the volume.
+func (w *world) boot(n *node) {
+	names := len(n.memory.content)
+	e, err := newElector(Options{
+		Instance: n.instance, Identity: record.Identity{Pod: n.instance, UID: "1"}, Namespace: testNamespace, LeaseName: testLease,
+		Memory: n.memory, Clock: w.clock, Metrics: NewMetrics(prometheus.NewRegistry()), Want: n.hand, SetDeadline: n.setDeadline,
+		NewName: func() string {
+			names++
+			return fmt.Sprintf("%s-data-%d", n.instance, names)
+		},
+	}, &fakeAPIClient{w.api, n.instance}, &fakePeer{w.network, n.instance})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.elector = e
+}
+
+// start runs all electors.
+func (w *world) start() {
+	for _, instance := range slices.Sorted(maps.Keys(w.nodes)) {
+		n := w.nodes[instance]
+		n.run()
+		if n.spec.Initial {
+			n.elector.DataMade(instance + "-data-0")
+		}
+	}
+}
+
+// run runs the elector of one.
+func (n *node) run() {
+	ctx, end := context.WithCancel(n.w.ctx)
+	n.end = end
+	n.group.Go(func() {
+		if err := n.elector.Run(ctx); err != nil {
+			n.w.t.Error(err)
+		}
+	})
+	n.tell(func(*election.Spec) {})
+}
+
+func (w *world) end() {
+	for _, n := range w.nodes {
+		if n.end != nil {
+			n.end()
+			n.group.Wait()
+		}
+	}
+}
+
+// primaries are the instances whose engine takes writes.
+func (w *world) primaries() []string {
+	var found []string
+	for instance, n := range w.nodes {
+		if n.primary() {
+			found = append(found, instance)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// run lets time pass, and looks that there is never more than one primary.
+func (w *world) run(d time.Duration, until func() bool) time.Duration {
+	w.t.Helper()
+	for begin := time.Now(); ; {
+		if until != nil && until() {
+			return time.Since(begin)
+		}
+		if time.Since(begin) >= d {
+			if until != nil {
+				w.t.Fatalf("it did not come to that within %s; primaries %v, Lease %+v", d, w.primaries(), w.api.record(w.t))
+			}
+			return d
+		}
+		time.Sleep(50 * time.Millisecond)
+		for _, n := range w.nodes {
+			n.turn()
+		}
+		if p := w.primaries(); len(p) > 1 {
+			w.t.Fatalf("there are %d primaries: %v", len(p), p)
+		}
+	}
+}
+
+func (w *world) primaryIs(instances ...string) func() bool {
+	return func() bool {
+		p := w.primaries()
+		return len(p) == 1 && slices.Contains(instances, p[0])
+	}
+}
+
+// settle runs until orders-0 is the primary and both others may be promoted.
+func (w *world) settle() {
+	w.t.Helper()
+	w.start()
+	w.run(time.Minute, func() bool {
+		w.api.mu.Lock()
+		r, _ := recordOf(w.api.lease)
+		w.api.mu.Unlock()
+		return w.primaryIs("orders-0")() && len(r.Candidates) == 3 && r.W == w.nodes["orders-0"].spec.W
+	})
+	w.run(time.Second, nil)
+}
