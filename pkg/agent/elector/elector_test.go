@@ -118,7 +118,7 @@ func TestADeletedLeaseIsPutBack(t *testing.T) {
 		w := newWorld(t, 1)
 		w.settle()
 		w.api.remove()
-		w.run(5*time.Second, func() bool {
+		w.run(time.Second, func() bool {
 			w.api.mu.Lock()
 			defer w.api.mu.Unlock()
 			return w.api.lease != nil
@@ -161,7 +161,7 @@ func TestAVolumeThatHangsDoesNotDelayTheEnd(t *testing.T) {
 		w := newWorld(t, 1)
 		w.settle()
 		n := w.nodes["orders-0"]
-		release := n.memory.hang()
+		release := n.memory.hang(nil)
 		defer release()
 		w.api.mu.Lock()
 		other := w.api.lease.DeepCopy()
@@ -189,7 +189,7 @@ func TestAVolumeThatHangsOrFailsDelaysTheClaim(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 0)
 				n := w.nodes["orders-0"]
-				repair := n.memory.hang()
+				repair := n.memory.hang(nil)
 				if failing == "fails" {
 					repair()
 					n.memory.fail = errors.New("no space left on device")

@@ -2,6 +2,7 @@ package elector
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -232,17 +233,23 @@ type fakeMemory struct {
 	content []byte
 	fail    error
 	hung    chan struct{}
-	saves   int
+	// hangs says which writes hang; nil for all.
+	hangs func(*election.Disk) bool
+	saves int
 }
 
 func (m *fakeMemory) Load() ([]byte, error) { return m.content, nil }
 
 func (m *fakeMemory) Save(content []byte) error {
 	m.mu.Lock()
-	hung, fail := m.hung, m.fail
+	hung, hangs, fail := m.hung, m.hangs, m.fail
 	m.saves++
 	m.mu.Unlock()
-	if hung != nil {
+	var disk election.Disk
+	if err := json.Unmarshal(content, &disk); err != nil {
+		return err
+	}
+	if hung != nil && (hangs == nil || hangs(&disk)) {
 		<-hung
 	}
 	if fail != nil {
@@ -254,12 +261,12 @@ func (m *fakeMemory) Save(content []byte) error {
 	return nil
 }
 
-// hang makes every write hang, until the function that it returns is called.
-func (m *fakeMemory) hang() (release func()) {
+// hang makes writes hang, all or those of which that is true, until the function that it returns is called.
+func (m *fakeMemory) hang(which func(*election.Disk) bool) (release func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	hung := make(chan struct{})
-	m.hung = hung
+	m.hung, m.hangs = hung, which
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
