@@ -44,6 +44,10 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 			err = c.publishCredentials(ctx, db, a)
 		case engine.CreateLease:
 			err = c.createLease(ctx, db)
+		case engine.CreateAuthority:
+			err = c.createAuthority(ctx, db)
+		case engine.IssueCertificate:
+			err = c.issueCertificate(ctx, db, a)
 		case engine.Annotate:
 			err = c.annotate(ctx, db, a)
 		case engine.Delete:

@@ -57,7 +57,8 @@ func (s scene) retainedByAnother() {
 	for _, claim := range s.Claims {
 		claim.Annotations[naming.AnnotationDatabaseUID] = "an earlier one"
 	}
-	for _, secret := range s.Secrets {
+	for _, name := range []string{"db-accounts", "db-credentials"} {
+		secret := s.Secrets[name]
 		secret.Annotations[naming.AnnotationDatabaseUID] = "an earlier one"
 	}
 }

@@ -53,6 +53,17 @@ type (
 	// CreateLease makes the empty Lease by which agents elect the primary. It never overwrites.
 	CreateLease struct{}
 
+	// CreateAuthority makes the authority that signs the agents' certificates. It creates and never
+	// overwrites.
+	CreateAuthority struct{}
+
+	// IssueCertificate makes the agents' certificate, for these hosts.
+	IssueCertificate struct {
+		Hosts []string
+		// Source identifies what it is made from; it is recorded on the Secret.
+		Source string
+	}
+
 	// Annotate sets annotations of an object that must be the one of this UID.
 	Annotate struct {
 		Resource    string
@@ -85,6 +96,8 @@ func (RemoveFinalizer) action()    {}
 func (CreateAccounts) action()     {}
 func (PublishCredentials) action() {}
 func (CreateLease) action()        {}
+func (CreateAuthority) action()    {}
+func (IssueCertificate) action()   {}
 func (Annotate) action()           {}
 func (Delete) action()             {}
 
@@ -93,5 +106,7 @@ func (RemoveFinalizer) String() string    { return "remove the finalizer" }
 func (CreateAccounts) String() string     { return "create the accounts" }
 func (PublishCredentials) String() string { return "publish the credentials" }
 func (CreateLease) String() string        { return "create the Lease of the primary" }
+func (CreateAuthority) String() string    { return "create the agents' authority" }
+func (IssueCertificate) String() string   { return "issue the agents' certificate" }
 func (a Annotate) String() string         { return "annotate " + a.Resource + " " + a.Name }
 func (d Delete) String() string           { return "delete " + d.Resource + " " + d.Name }

@@ -77,6 +77,8 @@ func (p *planner) planChanges() {
 	p.do(p.identity.annotate...)
 	p.planConfigRefresh()
 	p.planRestart()
+	// Last, so that a foreign Secret of such a name holds nothing else up.
+	p.planCertificates()
 }
 
 // planObjects adds the objects that must exist. The StatefulSets come last: a pod then finds all
@@ -109,9 +111,10 @@ func (p *planner) planObjects() {
 	}
 }
 
-// mayStart is false while a volume that was there before is being taken over.
+// mayStart is false while a volume that was there before is being taken over, or what the first
+// pods need is being made.
 func (p *planner) mayStart() bool {
-	return p.identity.onClaims || p.identity.recorded != "" && len(p.StatefulSets) > 0
+	return len(p.StatefulSets) > 0 && p.identity.recorded != "" || p.identity.onClaims && p.hasCertificates()
 }
 
 // planCredentials keeps the master copy of the passwords, and derives the published Secret from
@@ -137,18 +140,13 @@ func (p *planner) credentialsSource() string {
 	return resources.Hash([]any{p.passwordVersion(), p.engine.Binding(p.Database, Login{})})
 }
 
-// passwordVersion identifies the content of the master copy: the Secret, and once somebody edited
-// it, the state that it is in.
+// passwordVersion identifies the application's password in the master copy, "" while there is none.
 func (p *planner) passwordVersion() string {
 	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
 	if accounts == nil {
 		return ""
 	}
-	version := []string{string(accounts.UID)}
-	if !OwnsKeys(accounts, AccountsUsernameKey, AccountsPasswordKey) {
-		version = append(version, accounts.ResourceVersion)
-	}
-	return resources.Hash(version)
+	return contentVersion(accounts, AccountsUsernameKey, AccountsPasswordKey)
 }
 
 // username is the application's: the one in the master copy, which may be the user's own choice.

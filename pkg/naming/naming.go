@@ -65,6 +65,8 @@ const (
 	AnnotationConfigHash = Group + "/config-hash"
 	// AnnotationSource on a Secret identifies what its content was derived from.
 	AnnotationSource = Group + "/source"
+	// AnnotationRenewAfter on a Secret is when its certificate is to be made anew.
+	AnnotationRenewAfter = Group + "/renew-after"
 	// AnnotationUsername on the master copy of the accounts has the application's user name.
 	AnnotationUsername = Group + "/username"
 	// AnnotationRecord on the Lease of the primary is what its holder recorded (package record).

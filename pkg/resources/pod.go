@@ -68,10 +68,23 @@ func volumes(db *dbv1.Database, shape Shape) []*corev1ac.VolumeApplyConfiguratio
 		corev1ac.Volume().WithName("shm").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithMedium(corev1.StorageMediumMemory)),
 		corev1ac.Volume().WithName("config").WithConfigMap(config),
 	}
+	if shape.Elects {
+		all = append(all, secretFiles("agent-tls", naming.AgentTLS(db.Name), map[string]string{"tls.crt": "tls.crt", "tls.key": "tls.key", "ca.crt": "ca.crt"}))
+	}
 	if db.Spec.Storage == nil || db.Spec.Storage.Size == nil {
 		all = append(all, emptyDir(naming.ClaimTemplate))
 	}
 	return all
+}
+
+// secretFiles has keys of a Secret as files. A pod starts without them, too, and sees them when they
+// come: that somebody deleted a Secret must not keep a database down while the operator is away.
+func secretFiles(volume, secret string, files map[string]string) *corev1ac.VolumeApplyConfiguration {
+	source := corev1ac.SecretVolumeSource().WithSecretName(secret).WithDefaultMode(0o440).WithOptional(true)
+	for _, key := range slices.Sorted(maps.Keys(files)) {
+		source.WithItems(corev1ac.KeyToPath().WithKey(key).WithPath(files[key]))
+	}
+	return corev1ac.Volume().WithName(volume).WithSecret(source)
 }
 
 // schedule says where the pod may run.

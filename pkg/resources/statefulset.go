@@ -145,8 +145,15 @@ func databaseContainer(db *dbv1.Database, shape Shape) *corev1ac.ContainerApplyC
 	ports := []*corev1ac.ContainerPortApplyConfiguration{
 		containerPort(naming.PortNameDatabase, shape.ClientPort), containerPort(naming.PortNameAgent, naming.PortAgent),
 	}
+	mounts := []*corev1ac.VolumeMountApplyConfiguration{
+		mount("agent", naming.PathAgent).WithReadOnly(true),
+		mount("config", naming.PathConfig).WithReadOnly(true),
+		mount(naming.ClaimTemplate, naming.PathVolume),
+		mount("run", naming.PathRun), mount("tmp", "/tmp"), mount("shm", "/dev/shm"),
+	}
 	if shape.Elects {
 		ports = append(ports, containerPort(naming.PortNamePeers, naming.PortPeers))
+		mounts = append(mounts, mount("agent-tls", naming.PathAgentTLS).WithReadOnly(true))
 	}
 	return corev1ac.Container().
 		WithName(naming.ContainerDatabase).WithImage(shape.Image).
@@ -157,11 +164,7 @@ func databaseContainer(db *dbv1.Database, shape Shape) *corev1ac.ContainerApplyC
 		WithPorts(ports...).
 		WithSecurityContext(restricted()).
 		WithResources(corev1ac.ResourceRequirements().WithRequests(resources.Requests).WithLimits(resources.Limits)).
-		WithVolumeMounts(
-			mount("agent", naming.PathAgent).WithReadOnly(true),
-			mount("config", naming.PathConfig).WithReadOnly(true),
-			mount(naming.ClaimTemplate, naming.PathVolume),
-			mount("run", naming.PathRun), mount("tmp", "/tmp"), mount("shm", "/dev/shm")).
+		WithVolumeMounts(mounts...).
 		WithStartupProbe(probe("/startupz", 1, 60)).
 		WithLivenessProbe(probe("/livez", 10, 6)).
 		WithReadinessProbe(probe("/readyz", 2, 2))

@@ -1,0 +1,81 @@
+//go:build integration
+
+package controller_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// certificate is what the agents have, if it fits together.
+func (w *world) certificate(name string) (*corev1.Secret, error) {
+	secret, err := w.kube.CoreV1().Secrets(w.namespace).Get(w.Context(), name+"-agent-tls", metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(secret.Data["ca.crt"])
+	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name + "-0." + name + "-headless." + w.namespace + ".svc"})
+	return secret, err
+}
+
+func TestTheAgentsHaveACertificateThatIsPutBack(t *testing.T) {
+	w := newWorld(t)
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	first, err := w.certificate("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(w.secret("db-ca").Data["tls.key"], first.Data["tls.key"]) || len(first.Data) != 3 {
+		t.Error("the authority's key is where the agents can read it")
+	}
+	secrets := w.kube.CoreV1().Secrets(w.namespace)
+	if _, err := secrets.Patch(t.Context(), "db-agent-tls", types.MergePatchType, []byte(`{"stringData":{"tls.crt":"wrong"}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the certificate is made anew, by the same authority", func() (bool, string) {
+		now, err := w.certificate("db")
+		return err == nil && bytes.Equal(now.Data["ca.crt"], first.Data["ca.crt"]), errorText(err)
+	})
+	if err := secrets.Delete(t.Context(), "db-ca", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("a new authority signs a new certificate", func() (bool, string) {
+		now, err := w.certificate("db")
+		return err == nil && !bytes.Equal(now.Data["ca.crt"], first.Data["ca.crt"]), errorText(err)
+	})
+}
+
+func TestAForeignAuthorityIsLeftAloneAndNamed(t *testing.T) {
+	w := newWorld(t)
+	before, err := w.kube.CoreV1().Secrets(w.namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "db-ca", Namespace: w.namespace}, StringData: map[string]string{"tls.crt": "mine"},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	db := w.waitFor("db", dbv1.ConditionProvisioned, metav1.ConditionFalse, dbv1.ReasonResourceConflict)
+	if text := describe(db); !strings.Contains(text, "secrets db-ca belongs to somebody else") {
+		t.Errorf("the condition does not name it: %s", text)
+	}
+	if after := w.secret("db-ca"); after.ResourceVersion != before.ResourceVersion {
+		t.Error("the foreign Secret was touched")
+	}
+}
