@@ -79,3 +79,37 @@ func TestAForeignAuthorityIsLeftAloneAndNamed(t *testing.T) {
 		t.Error("the foreign Secret was touched")
 	}
 }
+
+// The master copy of an earlier release gets the password of replicas, one that a person chose stays,
+// and the rest of the Secret is not touched.
+func TestTheReplicationPasswordIsAddedToAnExistingSecret(t *testing.T) {
+	w := newWorld(t)
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	before := w.secret("db-accounts")
+	for name, c := range map[string]struct{ patch, want string }{
+		"lost":   {`{"metadata":{"annotations":{"db.platform.io/replication-version":null}},"data":{"replication.password":null}}`, ""},
+		"edited": {`{"stringData":{"replication.password":"chosen by a person"}}`, "chosen by a person"},
+	} {
+		if _, err := w.kube.CoreV1().Secrets(w.namespace).Patch(t.Context(), "db-accounts", types.MergePatchType, []byte(c.patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the password of replicas, which was "+name+", is set", func() (bool, string) {
+			now := w.secret("db-accounts")
+			password := string(now.Data["replication.password"])
+			dbi, err := w.databases.DatabaseV1().DatabaseInstances(w.namespace).Get(t.Context(), "db-0", metav1.GetOptions{})
+			if err != nil || password == "" || c.want != "" && password != c.want {
+				return false, errorText(err)
+			}
+			version := now.Annotations["db.platform.io/replication-version"]
+			return version != "" && version != before.Annotations["db.platform.io/replication-version"] && len(dbi.Status.Accounts) == 2 &&
+				dbi.Status.Accounts[1].PasswordVersion == version, "the agent has not set it yet"
+		})
+	}
+	after := w.secret("db-accounts")
+	if !bytes.Equal(before.Data["application.password"], after.Data["application.password"]) || before.UID != after.UID {
+		t.Error("the application's password was touched")
+	}
+	w.waitReady("db")
+}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/apis/database/v1/validation"
 	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/resources"
@@ -23,8 +23,11 @@ import (
 // no owner reference: they outlive the Database where its deletion policy says so. No cache holds
 // their content; they are read by name, here alone, when there is something to write.
 
-// passwordBytes make 32 URL-safe characters.
-const passwordBytes = 24
+// passwordBytes make 32 URL-safe characters; versionBytes tell passwords apart.
+const (
+	passwordBytes = 24
+	versionBytes  = 9
+)
 
 // createAccounts makes the master copy. It creates and never overwrites: two operators, or one
 // that stopped in between, end with one password. A Secret that exists already is as good.
@@ -82,13 +85,51 @@ func (c *Controller) chosenLogin(ctx context.Context, db *dbv1.Database, usernam
 		return engine.Login{}, err
 	}
 	if err == nil && len(live.Data["username"]) > 0 && len(live.Data["password"]) > 0 {
+		if chosen := string(live.Data["username"]); validation.IsReserved(db.Spec.Engine, chosen) {
+			return engine.Login{}, &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (" + chosen + " is an account that the engine or the operator has for itself)"}
+		}
 		return engine.Login{Username: string(live.Data["username"]), Password: string(live.Data["password"])}, nil
 	}
-	random := make([]byte, passwordBytes)
-	if _, err := rand.Read(random); err != nil {
-		return engine.Login{}, fmt.Errorf("make a password: %w", err)
+	return engine.Login{Username: username, Password: random(passwordBytes)}, nil
+}
+
+// random is URL-safe text.
+func random(bytes int) string {
+	b := make([]byte, bytes)
+	_, _ = rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// addReplicationPassword adds the password of replicas to a master copy of accounts that lacks it. One
+// that is there stays, whoever wrote it, under a new version: agents then set it again. The write fails
+// when somebody else was there between the look and the write.
+func (c *Controller) addReplicationPassword(ctx context.Context, db *dbv1.Database) error {
+	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
+	live, err := secrets.Get(ctx, naming.Accounts(db.Name), metav1.GetOptions{})
+	if err != nil {
+		return err
 	}
-	return engine.Login{Username: username, Password: base64.RawURLEncoding.EncodeToString(random)}, nil
+	password := live.Data[engine.ReplicationPasswordKey]
+	if len(password) == 0 {
+		password = []byte(random(passwordBytes))
+	}
+	patch, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"metadata": map[string]any{
+			"name": live.Name, "uid": live.UID, "resourceVersion": live.ResourceVersion,
+			"annotations": map[string]string{naming.AnnotationReplicationVersion: random(versionBytes)},
+		},
+		"data": map[string][]byte{engine.ReplicationPasswordKey: password},
+	})
+	if err != nil {
+		return err
+	}
+	written, err := secrets.Patch(ctx, live.Name, types.ApplyPatchType, patch, metav1.PatchOptions{FieldManager: naming.FieldManager, Force: new(true)})
+	if err != nil {
+		return err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
+	return nil
 }
 
 // publishCredentials derives the credentials Secret from the master copy, in one atomic write.

@@ -42,6 +42,8 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 			err = c.createAccounts(ctx, db, a)
 		case engine.PublishCredentials:
 			err = c.publishCredentials(ctx, db, a)
+		case engine.AddReplicationPassword:
+			err = c.addReplicationPassword(ctx, db)
 		case engine.CreateLease:
 			err = c.createLease(ctx, db)
 		case engine.CreateAuthority:

@@ -44,9 +44,9 @@ func (p *planner) planCertificates() {
 	p.do(IssueCertificate{Hosts: hosts, Source: source})
 }
 
-// hasCertificates is true when a new pod finds what it mounts.
-func (p *planner) hasCertificates() bool {
-	return !p.shape.Elects || p.Secrets[naming.AgentTLS(p.Database.Name)] != nil
+// hasSecrets is true when a new pod finds what it mounts.
+func (p *planner) hasSecrets() bool {
+	return !p.shape.Elects || p.Secrets[naming.AgentTLS(p.Database.Name)] != nil && p.replicationVersion() != ""
 }
 
 // contentVersion identifies the content of a Secret without reading it: the Secret, and once

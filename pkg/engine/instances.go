@@ -10,8 +10,13 @@ import (
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
-// roleApplication is the account that users get.
-const roleApplication = "application"
+// What accounts are for.
+const (
+	// roleApplication is the account that users get.
+	roleApplication = "application"
+	// roleReplication is the account that replicas have with their source.
+	roleReplication = "replication"
+)
 
 // instance is what one instance must be: the whole of what its agent is told.
 func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.DatabaseInstanceApplyConfiguration {
@@ -66,21 +71,28 @@ func (p *planner) accounts() []*dbv1ac.InstanceAccountApplyConfiguration {
 	if version == "" {
 		return nil
 	}
-	return []*dbv1ac.InstanceAccountApplyConfiguration{
-		dbv1ac.InstanceAccount().
-			WithUsername(p.username()).
-			WithPasswordRef(dbv1ac.SecretKeyReference().WithName(naming.Accounts(p.Database.Name)).WithKey(AccountsPasswordKey)).
+	account := func(username, key, version, role string) *dbv1ac.InstanceAccountApplyConfiguration {
+		return dbv1ac.InstanceAccount().
+			WithUsername(username).
+			WithPasswordRef(dbv1ac.SecretKeyReference().WithName(naming.Accounts(p.Database.Name)).WithKey(key)).
 			WithPasswordVersion(version).
-			WithRoles(roleApplication).
-			WithDatabase(dbv1.DatabaseName(p.Database)).
-			WithState(dbv1.AccountPresent),
+			WithRoles(role).
+			WithState(dbv1.AccountPresent)
 	}
+	accounts := []*dbv1ac.InstanceAccountApplyConfiguration{
+		account(p.username(), AccountsPasswordKey, version, roleApplication).WithDatabase(dbv1.DatabaseName(p.Database)),
+	}
+	if version := p.replicationVersion(); p.shape.Elects && version != "" {
+		accounts = append(accounts, account(naming.ReplicationUser, ReplicationPasswordKey, version, roleReplication))
+	}
+	return accounts
 }
 
 // Keys of the master copy.
 const (
-	AccountsUsernameKey = "application.username"
-	AccountsPasswordKey = "application.password"
+	AccountsUsernameKey    = "application.username"
+	AccountsPasswordKey    = "application.password"
+	ReplicationPasswordKey = resources.ReplicationPasswordKey
 )
 
 // operation is the one to carry out now, else the one that was last asked for: taking it away

@@ -44,6 +44,10 @@ type (
 		Username string
 	}
 
+	// AddReplicationPassword adds the password of replicas to the master copy. One that is there
+	// stays.
+	AddReplicationPassword struct{}
+
 	// PublishCredentials derives the credentials Secret from the master copy.
 	PublishCredentials struct {
 		// Source identifies what it is derived from; it is recorded on the Secret.
@@ -91,22 +95,24 @@ const (
 	StatefulSets = "statefulsets"
 )
 
-func (AddFinalizer) action()       {}
-func (RemoveFinalizer) action()    {}
-func (CreateAccounts) action()     {}
-func (PublishCredentials) action() {}
-func (CreateLease) action()        {}
-func (CreateAuthority) action()    {}
-func (IssueCertificate) action()   {}
-func (Annotate) action()           {}
-func (Delete) action()             {}
+func (AddFinalizer) action()           {}
+func (RemoveFinalizer) action()        {}
+func (CreateAccounts) action()         {}
+func (PublishCredentials) action()     {}
+func (AddReplicationPassword) action() {}
+func (CreateLease) action()            {}
+func (CreateAuthority) action()        {}
+func (IssueCertificate) action()       {}
+func (Annotate) action()               {}
+func (Delete) action()                 {}
 
-func (AddFinalizer) String() string       { return "add the finalizer" }
-func (RemoveFinalizer) String() string    { return "remove the finalizer" }
-func (CreateAccounts) String() string     { return "create the accounts" }
-func (PublishCredentials) String() string { return "publish the credentials" }
-func (CreateLease) String() string        { return "create the Lease of the primary" }
-func (CreateAuthority) String() string    { return "create the agents' authority" }
-func (IssueCertificate) String() string   { return "issue the agents' certificate" }
-func (a Annotate) String() string         { return "annotate " + a.Resource + " " + a.Name }
-func (d Delete) String() string           { return "delete " + d.Resource + " " + d.Name }
+func (AddFinalizer) String() string           { return "add the finalizer" }
+func (RemoveFinalizer) String() string        { return "remove the finalizer" }
+func (CreateAccounts) String() string         { return "create the accounts" }
+func (PublishCredentials) String() string     { return "publish the credentials" }
+func (AddReplicationPassword) String() string { return "add the password of replicas" }
+func (CreateLease) String() string            { return "create the Lease of the primary" }
+func (CreateAuthority) String() string        { return "create the agents' authority" }
+func (IssueCertificate) String() string       { return "issue the agents' certificate" }
+func (a Annotate) String() string             { return "annotate " + a.Resource + " " + a.Name }
+func (d Delete) String() string               { return "delete " + d.Resource + " " + d.Name }

@@ -114,7 +114,7 @@ func (p *planner) planObjects() {
 // mayStart is false while a volume that was there before is being taken over, or what the first
 // pods need is being made.
 func (p *planner) mayStart() bool {
-	return len(p.StatefulSets) > 0 && p.identity.recorded != "" || p.identity.onClaims && p.hasCertificates()
+	return len(p.StatefulSets) > 0 && p.identity.recorded != "" || p.identity.onClaims && p.hasSecrets()
 }
 
 // planCredentials keeps the master copy of the passwords, and derives the published Secret from
@@ -124,6 +124,9 @@ func (p *planner) planCredentials() {
 	if accounts == nil {
 		p.do(CreateAccounts{Username: dbv1.Username(p.Database)})
 		return
+	}
+	if p.shape.Elects && (p.replicationVersion() == "" || !OwnsKeys(accounts, ReplicationPasswordKey)) {
+		p.do(AddReplicationPassword{})
 	}
 	source := p.credentialsSource()
 	published := p.Secrets[naming.Credentials(p.Database.Name)]
@@ -147,6 +150,14 @@ func (p *planner) passwordVersion() string {
 		return ""
 	}
 	return contentVersion(accounts, AccountsUsernameKey, AccountsPasswordKey)
+}
+
+// replicationVersion identifies the password of replicas in the master copy, "" while there is none.
+func (p *planner) replicationVersion() string {
+	if accounts := p.Secrets[naming.Accounts(p.Database.Name)]; accounts != nil {
+		return accounts.Annotations[naming.AnnotationReplicationVersion]
+	}
+	return ""
 }
 
 // username is the application's: the one in the master copy, which may be the user's own choice.

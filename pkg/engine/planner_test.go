@@ -56,7 +56,8 @@ func settled(change ...func(*dbv1.Database)) scene {
 	s.Secrets = map[string]*metav1.PartialObjectMetadata{
 		"db-accounts": {ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", UID: "accounts-uid", ResourceVersion: "1", Annotations: map[string]string{
 			naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationSystemID: systemID, naming.AnnotationUsername: "app",
-		}, ManagedFields: ownedData(engine.AccountsUsernameKey, engine.AccountsPasswordKey)}},
+			naming.AnnotationReplicationVersion: "v1",
+		}, ManagedFields: ownedData(engine.AccountsUsernameKey, engine.AccountsPasswordKey, engine.ReplicationPasswordKey)}},
 	}
 	s.certify()
 	s.Claims = map[string]*corev1.PersistentVolumeClaim{"data-db-0": claim("db-uid", systemID)}
@@ -323,7 +324,8 @@ func TestSecretsAreMadeOnceAndDerivedAgain(t *testing.T) {
 	}{
 		"the credentials are lost":          {func(s scene) { delete(s.Secrets, "db-credentials") }, []string{"publish the credentials"}},
 		"somebody edited the password":      {func(s scene) { s.Secrets["db-credentials"].ManagedFields = nil }, []string{"publish the credentials"}},
-		"somebody edited the master copy":   {func(s scene) { s.Secrets["db-accounts"].ManagedFields = nil }, []string{"publish the credentials"}},
+		"somebody edited the master copy":   {func(s scene) { s.Secrets["db-accounts"].ManagedFields = nil }, []string{"add the password of replicas", "publish the credentials"}},
+		"it is from an earlier release":     {func(s scene) { delete(s.Secrets["db-accounts"].Annotations, naming.AnnotationReplicationVersion) }, []string{"add the password of replicas"}},
 		"the master copy got an annotation": {func(s scene) { s.Secrets["db-accounts"].ResourceVersion = "2" }, nil},
 		"the master copy is lost":           {func(s scene) { delete(s.Secrets, "db-accounts") }, []string{"create the accounts"}},
 	} {
@@ -332,6 +334,22 @@ func TestSecretsAreMadeOnceAndDerivedAgain(t *testing.T) {
 		if diff := cmp.Diff(c.want, actions(s.plan())); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+}
+
+func TestReplicasHaveAnAccountOfTheirOwn(t *testing.T) {
+	s := settled()
+	accounts := s.instanceSpec().Accounts
+	if len(accounts) != 2 || *accounts[1].Username != "db_replication" || *accounts[1].PasswordRef.Key != engine.ReplicationPasswordKey || *accounts[1].PasswordVersion != "v1" {
+		t.Fatalf("accounts %+v", accounts)
+	}
+	delete(s.Secrets["db-accounts"].Annotations, naming.AnnotationReplicationVersion)
+	if accounts := s.instanceSpec().Accounts; len(accounts) != 1 {
+		t.Errorf("an account without a password: %+v", accounts)
+	}
+	s.StatefulSets = nil
+	if slices.Contains(kinds(s.plan()), "StatefulSet") {
+		t.Error("a pod would start without the password")
 	}
 }
 
@@ -362,7 +380,7 @@ func TestAVolumeThatIsToGrowSaysThatItCannotYet(t *testing.T) {
 	s := settled()
 	s.Database.Spec.Storage.Size = new(resource.MustParse("2Gi"))
 	p := s.plan()
-	if got := condition(p, dbv1.ConditionStorageReady); got != "False ResizeNotSupported" || p.Status.Phase != dbv1.PhaseReady {
+	if got := condition(p, dbv1.ConditionStorageReady); got != "False ResizeNotSupported" || p.Status.Phase == dbv1.PhaseFailed {
 		t.Errorf("StorageReady is %s, phase %s", got, p.Status.Phase)
 	}
 }

@@ -76,6 +76,9 @@ const (
 	// AnnotationFenced on a Database names the instances whose engines a person stopped, with
 	// commas between them.
 	AnnotationFenced = Group + "/fenced"
+	// AnnotationReplicationVersion on the master copy of the accounts tells one password of
+	// ReplicationUser from another, without telling it.
+	AnnotationReplicationVersion = Group + "/replication-version"
 	// AnnotationSkipFinalBackup lets a deletion with policy Snapshot go on without its backup.
 	AnnotationSkipFinalBackup = Group + "/skip-final-backup"
 )
@@ -100,13 +103,13 @@ const (
 	PathRun = "/run/database"
 	// PathAgentTLS has the certificate by which agents know each other: tls.crt, tls.key, ca.crt.
 	PathAgentTLS = "/etc/database/agent-tls"
-	// PathReplication has the password of AccountReplication, in the file KeyReplication.
+	// PathReplication has the password of ReplicationUser, in the file KeyReplication.
 	PathReplication = "/etc/database/replication"
 	KeyReplication  = "password"
 )
 
-// AccountReplication is the account by which instances follow and copy each other.
-const AccountReplication = "db_replication"
+// ReplicationUser is the account that PostgreSQL's replicas follow, clone and rewind with.
+const ReplicationUser = "db_replication"
 
 // Ports of the agent.
 const (

@@ -14,6 +14,9 @@ import (
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
+// ReplicationPasswordKey is the key of the master copy of accounts that pods mount.
+const ReplicationPasswordKey = "replication.password"
+
 // restricted is what the Pod Security Standard "restricted" asks of a container, and a read-only
 // root file system.
 func restricted() *corev1ac.SecurityContextApplyConfiguration {
@@ -69,7 +72,8 @@ func volumes(db *dbv1.Database, shape Shape) []*corev1ac.VolumeApplyConfiguratio
 		corev1ac.Volume().WithName("config").WithConfigMap(config),
 	}
 	if shape.Elects {
-		all = append(all, secretFiles("agent-tls", naming.AgentTLS(db.Name), map[string]string{"tls.crt": "tls.crt", "tls.key": "tls.key", "ca.crt": "ca.crt"}))
+		all = append(all, secretFiles("agent-tls", naming.AgentTLS(db.Name), map[string]string{"tls.crt": "tls.crt", "tls.key": "tls.key", "ca.crt": "ca.crt"}),
+			secretFiles("replication", naming.Accounts(db.Name), map[string]string{ReplicationPasswordKey: naming.KeyReplication}))
 	}
 	if db.Spec.Storage == nil || db.Spec.Storage.Size == nil {
 		all = append(all, emptyDir(naming.ClaimTemplate))

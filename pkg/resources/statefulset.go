@@ -153,7 +153,8 @@ func databaseContainer(db *dbv1.Database, shape Shape) *corev1ac.ContainerApplyC
 	}
 	if shape.Elects {
 		ports = append(ports, containerPort(naming.PortNamePeers, naming.PortPeers))
-		mounts = append(mounts, mount("agent-tls", naming.PathAgentTLS).WithReadOnly(true))
+		mounts = append(mounts,
+			mount("agent-tls", naming.PathAgentTLS).WithReadOnly(true), mount("replication", naming.PathReplication).WithReadOnly(true))
 	}
 	return corev1ac.Container().
 		WithName(naming.ContainerDatabase).WithImage(shape.Image).

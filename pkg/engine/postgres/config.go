@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -29,6 +30,7 @@ const (
 func files(db *dbv1.Database) map[string]string {
 	limits := dbv1.Resources(db).Limits
 	settings := derived(limits.Memory().Value())
+	maps.Copy(settings, keptLog(dbv1.StorageSize(db)))
 	for name, value := range db.Spec.EngineConfig {
 		settings[strings.ToLower(name)] = string(value)
 	}
@@ -37,11 +39,16 @@ func files(db *dbv1.Database) map[string]string {
 }
 
 // hba lets the agent in over the socket, which only the pod's own user can reach, and everybody
-// else with a password. The superuser has none, and never comes over the network.
-const hba = `# TYPE  DATABASE  USER      ADDRESS    METHOD
-local   all       postgres             peer map=agent
-host    all       postgres  all        reject
-host    all       all       all        scram-sha-256
+// else with a password. The superuser has none, and never comes over the network. Replicas come for
+// the log, and to database postgres for what pg_rewind reads; nobody else gets the log ("all" is no
+// word for it).
+const hba = `# TYPE  DATABASE     USER                            ADDRESS  METHOD
+local   all          postgres                                 peer map=agent
+host    all          postgres                        all      reject
+host    replication  ` + naming.ReplicationUser + `                  all      scram-sha-256
+host    postgres     ` + naming.ReplicationUser + `                  all      scram-sha-256
+host    all          ` + naming.ReplicationUser + `                  all      reject
+host    all          all                             all      scram-sha-256
 `
 
 // ident maps the user that the pod runs as, whatever its name in the image, to the superuser.
@@ -58,7 +65,10 @@ func derived(memory int64) map[string]string {
 		return strconv.FormatInt(min(max(bytes/mega, low), high), 10) + "MB"
 	}
 	return map[string]string{
-		"max_connections":              "100",
+		"max_connections": "100",
+		// Enough for the largest topology: a change needs a restart.
+		"max_wal_senders":              "64",
+		"max_replication_slots":        "64",
 		"shared_buffers":               quantity(memory/4, 16, 64<<10),
 		"effective_cache_size":         quantity(memory*3/4, 64, 1<<20),
 		"maintenance_work_mem":         quantity(memory/16, 16, 2048),
@@ -76,6 +86,20 @@ func derived(memory int64) map[string]string {
 	}
 }
 
+// keptLog are defaults of how much log is kept for replicas that are away. The log is on the volume of
+// the data: a slot that keeps it without end fills the volume, and a replica that is away for longer
+// is cloned again.
+func keptLog(volume *resource.Quantity) map[string]string {
+	settings := map[string]string{"wal_keep_size": "512MB"}
+	if volume != nil {
+		const mega = 1 << 20
+		size := volume.Value() / mega
+		settings["wal_keep_size"] = strconv.FormatInt(min(max(size/16, 64), 512), 10) + "MB"
+		settings["max_slot_wal_keep_size"] = strconv.FormatInt(max(size/2, 64), 10) + "MB"
+	}
+	return settings
+}
+
 // owned are the settings that the operator decides.
 func owned(db *dbv1.Database) map[string]string {
 	return map[string]string{ //nolint:gosec // password_encryption is no password
@@ -91,6 +115,11 @@ func owned(db *dbv1.Database) map[string]string {
 		"wal_level":     "replica",
 		"wal_log_hints": "on",
 		"hot_standby":   "on",
+		// The other end of a connection that is dead is noticed before anyone waits for it: by a stop, or
+		// by a commit. Replicas say every second how far they are, whatever happens.
+		"wal_sender_timeout":           "5s",
+		"wal_receiver_timeout":         "5s",
+		"wal_receiver_status_interval": "1s",
 		// The agent reads the log from standard error, line by line, in this form.
 		"log_destination":            "stderr",
 		"logging_collector":          "off",
@@ -113,6 +142,9 @@ var ownedSettings = map[string]string{
 	"wal_level":                  "it is replica, for replicas and backups",
 	"wal_log_hints":              "it is on, for pg_rewind",
 	"hot_standby":                "it is on",
+	"wal_sender_timeout":         "it is 5s, so that nobody waits for a replica that is gone",
+	"wal_receiver_*":             "the agent follows the primary, and must notice at once when it is gone",
+	"wal_retrieve_*":             "the agent follows the primary, and must notice at once when it is back",
 	"log_destination":            "logs go to the pod's log, in JSON; see spec.observability.logging",
 	"logging_collector":          "logs go to the pod's log, in JSON; see spec.observability.logging",
 	"log_directory":              "logs go to the pod's log, in JSON; see spec.observability.logging",

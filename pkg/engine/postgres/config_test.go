@@ -50,6 +50,52 @@ func TestSettingsFollowFromTheMemoryLimit(t *testing.T) {
 	}
 }
 
+func TestTheLogIsKeptWithinTheVolume(t *testing.T) {
+	for size, want := range map[string]map[string]string{
+		"1Gi":   {"wal_keep_size": "'64MB'", "max_slot_wal_keep_size": "'512MB'"},
+		"100Gi": {"wal_keep_size": "'512MB'", "max_slot_wal_keep_size": "'51200MB'"},
+	} {
+		conf := files(database(func(db *dbv1.Database) { db.Spec.Storage = &dbv1.StorageSpec{Size: new(resource.MustParse(size))} }))[fileConf]
+		for name, value := range want {
+			if got := setting(conf, name); got != value {
+				t.Errorf("on %s, %s is %s, want %s", size, name, got, value)
+			}
+		}
+	}
+}
+
+// The first line that fits decides.
+func TestWhoMayComeFromWhere(t *testing.T) {
+	for _, c := range []struct{ kind, database, user, want string }{
+		{"local", "app", "postgres", "peer"},
+		{"local", "app", "app", ""},
+		{"host", "app", "postgres", "reject"},
+		{"host", "app", "app", "scram-sha-256"},
+		{"host", "replication", "app", ""},
+		{"host", "replication", "postgres", ""},
+		{"host", "replication", "db_replication", "scram-sha-256"},
+		{"host", "postgres", "db_replication", "scram-sha-256"},
+		{"host", "app", "db_replication", "reject"},
+	} {
+		got := ""
+		for line := range strings.Lines(hba) {
+			f := strings.Fields(line)
+			if f[0] != c.kind || f[1] != c.database && (f[1] != "all" || c.database == "replication") || f[2] != c.user && f[2] != "all" {
+				continue
+			}
+			if c.kind == "local" {
+				got = f[3]
+			} else {
+				got = f[4]
+			}
+			break
+		}
+		if got != c.want {
+			t.Errorf("%s %s, user %s: %q, want %q", c.kind, c.database, c.user, got, c.want)
+		}
+	}
+}
+
 func TestTheUsersSettingsWinAndCannotBreakOut(t *testing.T) {
 	conf := files(database(func(db *dbv1.Database) {
 		db.Spec.EngineConfig = map[string]dbv1.ConfigValue{
@@ -74,7 +120,7 @@ func TestTheOperatorsSettingsCannotBeSet(t *testing.T) {
 			t.Errorf("%s is rendered by the operator, and engineConfig may set it", name)
 		}
 	}
-	for _, name := range []string{"port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir"} {
+	for _, name := range []string{"port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval"} {
 		errs := Engine{}.ValidateConfig(map[string]dbv1.ConfigValue{name: "x"})
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.engineConfig["+name+"]") || !strings.Contains(errs[0].Error(), "the operator owns") {
 			t.Errorf("%s: %v", name, errs)

@@ -41,7 +41,7 @@ func (d *Driver) AdmitClients(ctx context.Context, admit bool) error {
 // superuser come over the socket: they are the agent's, or a person's who helps.
 const endClients = `SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
 	WHERE backend_type IN ('client backend', 'walsender') AND backend_start <= $1
-	AND usename NOT IN ('` + superuser + `', '` + naming.AccountReplication + `')`
+	AND usename NOT IN ('` + superuser + `', '` + naming.ReplicationUser + `')`
 
 // dropClients returns when no session of a client is left of those that there are now. (Clients that
 // are let in come back at once.)

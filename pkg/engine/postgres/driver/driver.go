@@ -45,7 +45,7 @@ type Options struct {
 	// RunDir is for the socket.
 	RunDir string
 	Port   int
-	// PasswordFile has the password of naming.AccountReplication. It is read when it is needed.
+	// PasswordFile has the password of naming.ReplicationUser. It is read when it is needed.
 	PasswordFile string
 	// Supervisor starts processes.
 	Supervisor *agent.Supervisor

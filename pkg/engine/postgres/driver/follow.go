@@ -47,7 +47,7 @@ func replicaConninfo(source agent.Source, dataID, passfile string) string {
 // nowhere else.
 func passwordLine(source agent.Source, password string) []byte {
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
-	fields := []string{source.Host, strconv.Itoa(source.Port), "*", naming.AccountReplication, password}
+	fields := []string{source.Host, strconv.Itoa(source.Port), "*", naming.ReplicationUser, password}
 	for i, field := range fields {
 		fields[i] = escape.Replace(field)
 	}

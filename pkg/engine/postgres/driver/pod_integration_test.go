@@ -437,7 +437,7 @@ func newPrimary(t *testing.T, settings ...string) *pod {
 	p := newPod(t, "a", settings...)
 	p.do(call{Method: "Bootstrap"})
 	p.start(agent.StartPrimary)
-	p.account(naming.AccountReplication, password, "", "replication")
+	p.account(naming.ReplicationUser, password, "", "replication")
 	p.account("app", "app", "orders", "application")
 	p.exec("CREATE TABLE rows (id bigint PRIMARY KEY, filler text)")
 	p.exec("GRANT ALL ON rows TO app")

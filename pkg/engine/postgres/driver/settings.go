@@ -51,8 +51,8 @@ const allowAlterSystemSince = 17
 // closed lets nobody in but the agent, and replicas with their tools.
 const closed = `# Made by the agent: clients are kept out.
 local  all          ` + superuser + `  peer map=agent
-host   replication  ` + naming.AccountReplication + `  all  scram-sha-256
-host   ` + superuser + `     ` + naming.AccountReplication + `  all  scram-sha-256
+host   replication  ` + naming.ReplicationUser + `  all  scram-sha-256
+host   ` + superuser + `     ` + naming.ReplicationUser + `  all  scram-sha-256
 local  all          all  reject
 host   all          all  all  reject
 `

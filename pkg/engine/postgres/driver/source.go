@@ -60,7 +60,7 @@ func sourceParameters(source agent.Source, name string) []parameter {
 	return []parameter{
 		{"host", source.Host},
 		{"port", strconv.Itoa(source.Port)},
-		{"user", naming.AccountReplication},
+		{"user", naming.ReplicationUser},
 		{"application_name", name},
 		{"sslmode", "prefer"},
 		{"connect_timeout", "3"},
@@ -105,7 +105,7 @@ func (d *Driver) connectSource(ctx context.Context, source agent.Source) (*pgx.C
 	if err != nil {
 		return nil, facts, fmt.Errorf("configure a connection to %s: %w", source.Instance, err)
 	}
-	config.User, config.Password, config.Database = naming.AccountReplication, password, superuser
+	config.User, config.Password, config.Database = naming.ReplicationUser, password, superuser
 	config.RuntimeParams = map[string]string{"application_name": toolName, "search_path": "pg_catalog"}
 	conn, err := dial(ctx, config)
 	if err != nil {

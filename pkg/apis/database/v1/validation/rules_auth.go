@@ -32,6 +32,12 @@ var (
 	}
 )
 
+// IsReserved says whether a name is that of an account that an engine, or the operator in it, has
+// for itself.
+func IsReserved(engine dbv1.Engine, username string) bool {
+	return slices.Contains(reservedUsers[engine], username)
+}
+
 // authRules are about the application account, Consul and rotation.
 var authRules = []Rule{
 	userRule(dbv1.PostgreSQL, `'postgres', 'public', 'none', 'replication', 'db_replication', 'monitoring', 'backup', 'operator'`),
