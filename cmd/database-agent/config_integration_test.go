@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,12 @@ func (f *fixture) ask(files map[string]string) string {
 	hash := f.mount(files)
 	f.change(func(spec *dbv1.DatabaseInstanceSpec) { spec.ConfigHash = hash })
 	return hash
+}
+
+func with(base map[string]string, name, content string) map[string]string {
+	files := maps.Clone(base)
+	files[name] = content
+	return files
 }
 
 func hasApplied(hash string) func(*dbv1.DatabaseInstanceStatus) bool {
@@ -170,6 +177,24 @@ func TestConfigurationThatLetsNobodyInIsTakenBack(t *testing.T) {
 	}
 	if c := meta.FindStatusCondition(status.Conditions, dbv1.ConditionConfigApplied); !strings.Contains(c.Message, "no_such_library") {
 		t.Errorf("the condition does not say why: %q", c.Message)
+	}
+
+	// The refusal outlives the container: the next one does not even try.
+	isRefused := func(s *dbv1.DatabaseInstanceStatus) bool {
+		return settled(s) && s.AppliedConfigHash == good && configReason(s) == dbv1.ReasonConfigRefused
+	}
+	f.terminate()
+	f.start()
+	if status = f.await("the refusal in the next container", isRefused); status.EngineStarts != 2 {
+		t.Errorf("%d starts, want one for each container", status.EngineStarts)
+	}
+	// Another pod, which may have another image, finds out at its start.
+	f.terminate()
+	f.must(f.kube.CoreV1().Pods(f.namespace).Delete(t.Context(), instanceName, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
+	f.makePod()
+	f.start()
+	if status = f.await("the refusal in the next pod", isRefused); status.EngineStarts != 2 {
+		t.Errorf("%d starts in the next pod, want one with each configuration", status.EngineStarts)
 	}
 	f.await("settings that would stop the agent's queries", hasApplied(f.ask(baseConfig("statement_timeout = 1", "default_transaction_read_only = on", "datestyle = 'SQL, DMY'"))))
 	f.await("the good configuration", hasApplied(f.ask(baseConfig())))

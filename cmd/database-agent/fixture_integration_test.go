@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -216,17 +215,22 @@ func (f *fixture) mount(files map[string]string) string {
 	return hash
 }
 
-func (f *fixture) makeObjects() {
+func (f *fixture) makePod() {
 	f.t.Helper()
-	ctx := f.t.Context()
-	pod, err := f.kube.CoreV1().Pods(f.namespace).Create(ctx, &corev1.Pod{
+	pod, err := f.kube.CoreV1().Pods(f.namespace).Create(f.t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: instanceName, Labels: map[string]string{"app": databaseName}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "database", Image: "postgres"}}},
 	}, metav1.CreateOptions{})
 	f.must(err)
 	f.podUID = string(pod.UID)
+}
+
+func (f *fixture) makeObjects() {
+	f.t.Helper()
+	ctx := f.t.Context()
+	f.makePod()
 	f.setPassword("first-password")
-	_, err = f.kube.RbacV1().Roles(f.namespace).Create(ctx, &rbacv1.Role{
+	_, err := f.kube.RbacV1().Roles(f.namespace).Create(ctx, &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)},
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{dbv1.GroupName}, Resources: []string{"databaseinstances"}, ResourceNames: []string{instanceName}, Verbs: []string{"get", "list", "watch"}},
@@ -478,12 +482,6 @@ func (f *fixture) postmaster() int {
 	pid, err := strconv.Atoi(first)
 	f.must(err)
 	return pid
-}
-
-func with(base map[string]string, name, content string) map[string]string {
-	files := maps.Clone(base)
-	files[name] = content
-	return files
 }
 
 func freePort(t *testing.T) int {

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -74,8 +73,9 @@ type memory struct {
 	observed
 	instance *dbv1.DatabaseInstance
 	spec     *dbv1.DatabaseInstanceSpec
-	state    State
 
+	dataID       string
+	engineStarts int64
 	// settledGeneration is the newest generation for which nothing was left to begin.
 	settledGeneration int64
 	process           Engine
@@ -155,7 +155,7 @@ func (a *Agent) open(ctx context.Context) (*memory, error) {
 	if a.configs, err = NewConfigStore(filepath.Join(dir, "config")); err != nil {
 		return nil, err
 	}
-	state, err := store.Load()
+	state, err := store.Load(a.PodUID)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +164,7 @@ func (a *Agent) open(ctx context.Context) (*memory, error) {
 
 // remember is what is known at the start.
 func (a *Agent) remember(state State) *memory {
-	if state.PodUID != a.PodUID {
-		state.PodUID, state.EngineStarts = a.PodUID, 0
-	}
-	m := &memory{spec: state.Spec, state: state, failures: map[string]*backoff{}}
+	m := &memory{spec: state.Spec, dataID: state.DataID, engineStarts: state.EngineStarts, failures: map[string]*backoff{}}
 	m.engine = engineDown
 	m.awaitUntil = time.Now().Add(awaitSpec)
 	m.operation = state.Operation
@@ -176,6 +173,9 @@ func (a *Agent) remember(state State) *memory {
 	m.accounts = map[string]accountFacts{}
 	m.retryAt = map[string]time.Time{}
 	m.config.current, m.config.good = a.configs.Current(), a.configs.Good()
+	if r := state.Refused; r != nil {
+		m.config.refused, m.config.refusal = r.Hash, r.Words
+	}
 	return m
 }
 
@@ -308,14 +308,6 @@ func (a *Agent) post(ctx context.Context, event func(*memory)) {
 }
 
 func (a *Agent) beat() { a.heartbeat.Store(time.Now().UnixNano()) }
-
-// save writes the state when it changed.
-func (a *Agent) save(before, after State) error {
-	if err := a.store.Save(before, after); err != nil {
-		return fmt.Errorf("keep the state: %w", err)
-	}
-	return nil
-}
 
 // pause waits, and says whether the context still holds.
 func pause(ctx context.Context, d time.Duration) bool {

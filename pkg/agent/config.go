@@ -17,7 +17,8 @@ import (
 // version of the files to agent/config/<hash>/ and lets links name them:
 //
 //	current  what the engine reads (its path never changes, so a reload reads the new files)
-//	good     the last version that the engine was seen to start with; what it goes back to
+//	good     the last version that the engine was seen to start, and let sessions in, with; what it goes
+//	         back to
 //
 // A version is written and synced before a link names it; versions without a link are removed.
 

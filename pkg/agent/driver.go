@@ -94,6 +94,8 @@ type Report struct {
 	ServerVersion string
 	Timeline      int64
 	Engine        *dbv1.InstanceEngineStatus
+	// Refusal is why nobody but the agent gets a session, when that is so.
+	Refusal *Refusal
 }
 
 // Account is an account as it must be.

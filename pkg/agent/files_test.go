@@ -19,17 +19,33 @@ func TestStateSurvives(t *testing.T) {
 	state := State{
 		DataID: "id", PodUID: "uid", EngineStarts: 3, Spec: &dbv1.DatabaseInstanceSpec{SystemID: "7"},
 		Operation: &dbv1.InstanceOperationStatus{ID: "x", Phase: dbv1.OperationRunning},
+		Refused:   &RefusedConfig{Hash: "a", Words: "no such setting"},
 	}
-	if err := store.Save(State{}, state); err != nil {
+	if err := store.Update(func(s *State) { *s = state }); err != nil {
 		t.Fatal(err)
 	}
 	// What an interrupted write leaves does not matter.
 	if err := os.WriteFile(filepath.Join(dir, "state.json.new"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := store.Load()
-	if err != nil || !cmp.Equal(got, state) {
-		t.Errorf("loaded %v: %s", err, cmp.Diff(state, got))
+	load := func(podUID string) State {
+		t.Helper()
+		again, err := OpenStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := again.Load(podUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if diff := cmp.Diff(state, load("uid")); diff != "" {
+		t.Errorf("loaded by the next container: %s", diff)
+	}
+	state.PodUID, state.EngineStarts, state.Refused = "other", 0, nil
+	if diff := cmp.Diff(state, load("other")); diff != "" {
+		t.Errorf("loaded by the next pod: %s", diff)
 	}
 }
 

@@ -66,10 +66,7 @@ func (a *Agent) take(m *memory, shared *dbv1.DatabaseInstance) {
 	// Another wish is a reason to try again at once.
 	clear(m.retryAt)
 	clear(m.failures)
-	before := m.state
-	m.state.Spec = shared.Spec.DeepCopy()
-	if err := a.save(before, m.state); err != nil {
-		m.state.Spec = before.Spec
+	if err := a.store.Update(func(s *State) { s.Spec = shared.Spec.DeepCopy() }); err != nil {
 		klog.FromContext(a.background).Error(err, "The spec could not be kept on the volume")
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	kubefake "k8s.io/client-go/kubernetes/fake"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -66,6 +67,27 @@ type fakeDriver struct {
 	endsWith error
 	silent   bool
 	accounts []Account
+	// configDir is the folder that the engine was last started with; loads are the configurations that
+	// it read, by starts and reloads.
+	configDir string
+	loads     []string
+}
+
+// lockedOut is in configurations with which the engine lets in nobody but the agent.
+const lockedOut = "nobody comes in"
+
+// load reads the configuration. Its lock is held.
+func (d *fakeDriver) load() {
+	content, _ := os.ReadFile(filepath.Join(d.configDir, "engine.conf"))
+	d.loads = append(d.loads, string(content))
+}
+
+// refusal is what a session meets with the configuration that was read last. Its lock is held.
+func (d *fakeDriver) refusal() *Refusal {
+	if d.loads[len(d.loads)-1] == lockedOut {
+		return &Refusal{Setting: "a new session", Words: "no such library"}
+	}
+	return nil
 }
 
 func (d *fakeDriver) Engine() dbv1.Engine { return dbv1.SQLite }
@@ -83,9 +105,11 @@ func (d *fakeDriver) Bootstrap(context.Context) error {
 	return nil
 }
 
-func (d *fakeDriver) Start(context.Context, string) (Engine, error) {
+func (d *fakeDriver) Start(_ context.Context, configDir string) (Engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.configDir = configDir
+	d.load()
 	engine := &fakeEngine{done: make(chan struct{}), obeys: d.obeys}
 	d.starts, d.engines = append(d.starts, time.Now()), append(d.engines, engine)
 	if d.endsWith != nil {
@@ -102,12 +126,20 @@ func (d *fakeDriver) Probe(context.Context) (Report, error) {
 	if d.silent || d.endsWith != nil {
 		return Report{}, errors.New("no answer")
 	}
-	return Report{Role: dbv1.RolePrimary, ServerVersion: "3"}, nil
+	return Report{Role: dbv1.RolePrimary, ServerVersion: "3", Refusal: d.refusal()}, nil
 }
 
 func (d *fakeDriver) CheckConfig(context.Context, string) error { return nil }
 
-func (d *fakeDriver) Reload(context.Context) ([]string, error) { return nil, nil }
+func (d *fakeDriver) Reload(context.Context) ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.load()
+	if refusal := d.refusal(); refusal != nil {
+		return nil, refusal
+	}
+	return nil, nil
+}
 
 func (d *fakeDriver) Account(_ context.Context, account Account) AccountResult {
 	d.mu.Lock()
@@ -142,18 +174,31 @@ type simulation struct {
 func simulate(t *testing.T, driver *fakeDriver, spec dbv1.DatabaseInstanceSpec) *simulation {
 	t.Helper()
 	dir := t.TempDir()
+	spec.ConfigHash = mountConfig(t, dir, "a = 1\n")
+	return simulateIn(t, dir, "pod-uid", driver, spec)
+}
+
+// mountConfig plays the kubelet, and returns the hash of the files.
+func mountConfig(t *testing.T, dir, content string) string {
+	t.Helper()
 	config := filepath.Join(dir, "config")
-	files := map[string]string{"engine.conf": "a = 1\n"}
-	if err := os.Mkdir(config, 0o700); err != nil {
+	if err := os.MkdirAll(config, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(config, "engine.conf"), []byte(files["engine.conf"]), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(config, "engine.conf"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-0", Namespace: "n", UID: "pod-uid", ResourceVersion: "1"}}
+	return confighash.ConfigHash(map[string]string{"engine.conf": content})
+}
+
+// simulateIn runs a loop on a volume that may have been in use.
+func simulateIn(t *testing.T, dir, podUID string, driver *fakeDriver, spec dbv1.DatabaseInstanceSpec) *simulation {
+	t.Helper()
+	config := filepath.Join(dir, "config")
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-0", Namespace: "n", UID: types.UID(podUID), ResourceVersion: "1"}}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "n"}, Data: map[string][]byte{"k": []byte("word")}}
 	a := New(Options{
-		Instance: "db-0", Namespace: "n", PodUID: "pod-uid", VolumeDir: dir, ConfigDir: config, GracePeriod: 32 * time.Second,
+		Instance: "db-0", Namespace: "n", PodUID: podUID, VolumeDir: dir, ConfigDir: config, GracePeriod: 32 * time.Second,
 		Driver: driver, Kube: kubefake.NewClientset(pod, secret), Databases: databasefake.NewSimpleClientset(), Metrics: NewMetrics(),
 	})
 	ctx, end := context.WithCancel(t.Context())
@@ -163,7 +208,7 @@ func simulate(t *testing.T, driver *fakeDriver, spec dbv1.DatabaseInstanceSpec) 
 		t.Fatal(err)
 	}
 	a.reporter = newReporter(a.Databases, "n", "db-0", a.Metrics)
-	spec.Engine, spec.ConfigHash = dbv1.SQLite, confighash.ConfigHash(files)
+	spec.Engine = dbv1.SQLite
 	a.take(m, &dbv1.DatabaseInstance{ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "u", Generation: 1}, Spec: spec})
 	s := &simulation{t: t, agent: a, driver: driver, memory: m, end: end, finished: make(chan struct{})}
 	go func() {
@@ -184,6 +229,16 @@ func (s *simulation) status() dbv1.DatabaseInstanceStatus {
 func (s *simulation) stop() {
 	s.end()
 	<-s.finished
+	_ = s.agent.store.lock.Close()
+}
+
+// change edits the spec, as the operator does.
+func (s *simulation) change(edit func(*dbv1.DatabaseInstanceSpec)) {
+	s.agent.post(s.t.Context(), func(m *memory) {
+		next := m.instance.DeepCopy()
+		edit(&next.Spec)
+		s.agent.take(m, next)
+	})
 }
 
 func ready() *fakeDriver {

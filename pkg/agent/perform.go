@@ -32,18 +32,18 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepInspect:
 		return a.inspect
 	case stepBootstrap:
-		return a.bootstrap(m.state)
+		return a.bootstrap
 	case stepConfig:
 		return a.configure(m.config.wanted(m.spec), m.engine == engineRunning)
 	case stepFallback:
-		return a.fallBack(m.config.current, m.config.good, m.lastError)
+		return a.fallBack(m.config.current, m.config.good, "a start with it failed: "+m.lastError)
 	case stepStart:
 		return a.start(m)
 	case stepStop:
 		m.stopAsked = true
 		return a.stop(m.process, m.stopping)
 	case stepBeginOperation:
-		return a.beginOperation(m.state, m.spec.Operation, m.engine)
+		return a.beginOperation(m.spec.Operation, m.engine)
 	case stepEndOperation:
 		return a.endOperation(m)
 	case stepLabel:
@@ -75,23 +75,20 @@ func (a *Agent) inspect(ctx context.Context) (func(*memory), error) {
 }
 
 // bootstrap gives the new data its id before there is data.
-func (a *Agent) bootstrap(before State) action {
-	return func(ctx context.Context) (func(*memory), error) {
-		ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
-		defer cancel()
-		after := before
-		after.DataID = newDataID()
-		if err := a.save(before, after); err != nil {
-			return nil, err
-		}
-		if err := a.Driver.Bootstrap(ctx); err != nil {
-			return func(m *memory) { m.state.DataID, m.lastError = after.DataID, err.Error() }, err
-		}
-		return func(m *memory) {
-			m.state.DataID, m.lastError, m.volume = after.DataID, "", nil
-			delete(m.retryAt, step{kind: stepInspect}.key())
-		}, nil
+func (a *Agent) bootstrap(ctx context.Context) (func(*memory), error) {
+	ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
+	defer cancel()
+	id := newDataID()
+	if err := a.store.Update(func(s *State) { s.DataID = id }); err != nil {
+		return nil, err
 	}
+	if err := a.Driver.Bootstrap(ctx); err != nil {
+		return func(m *memory) { m.dataID, m.lastError = id, err.Error() }, err
+	}
+	return func(m *memory) {
+		m.dataID, m.lastError, m.volume = id, "", nil
+		delete(m.retryAt, step{kind: stepInspect}.key())
+	}, nil
 }
 
 // configure takes the mounted files over when the engine accepts them.
@@ -112,14 +109,14 @@ func (a *Agent) configure(wanted string, running bool) action {
 			return nil, err
 		}
 		if err := a.Driver.CheckConfig(ctx, dir); err != nil {
-			return refused(hash, err)
+			return a.refused(hash, err)
 		}
 		before := a.configs.Current()
 		if err := a.configs.Use(hash); err != nil {
 			return nil, err
 		}
 		if !running {
-			return applied(hash, nil, a.configs.Good()), nil
+			return a.applied(hash, nil, a.configs.Good()), nil
 		}
 		pending, err := a.Driver.Reload(ctx)
 		if err != nil {
@@ -128,7 +125,7 @@ func (a *Agent) configure(wanted string, running bool) action {
 		if len(pending) == 0 {
 			err = a.configs.MarkGood()
 		}
-		return applied(hash, pending, a.configs.Good()), err
+		return a.applied(hash, pending, a.configs.Good()), err
 	}
 }
 
@@ -140,23 +137,36 @@ func (a *Agent) takeBack(ctx context.Context, before, hash string, cause error) 
 	if _, err := a.Driver.Reload(ctx); err != nil {
 		return nil, errors.Join(cause, err)
 	}
-	return refused(hash, cause)
+	return a.refused(hash, cause)
 }
 
 // refused is the update after the engine said no. An error of another kind says nothing about
 // the configuration, and the step is tried again.
-func refused(hash string, err error) (func(*memory), error) {
+func (a *Agent) refused(hash string, err error) (func(*memory), error) {
 	var refusal *Refusal
 	if !errors.As(err, &refusal) {
 		return nil, err
 	}
-	return func(m *memory) { m.config.refused, m.config.refusal = hash, refusal.Error() }, nil
+	return func(m *memory) { a.refuse(m, hash, refusal.Error()) }, nil
 }
 
-func applied(hash string, pending []string, good string) func(*memory) {
+// refuse notes which configuration the engine does not accept, or that none is known. The volume
+// keeps it, or the next container would try the same files again.
+func (a *Agent) refuse(m *memory, hash, words string) {
+	m.config.refused, m.config.refusal = hash, words
+	var refused *RefusedConfig
+	if hash != "" {
+		refused = &RefusedConfig{Hash: hash, Words: words}
+	}
+	if err := a.store.Update(func(s *State) { s.Refused = refused }); err != nil {
+		klog.FromContext(a.background).Error(err, "What the engine said of the configuration could not be kept on the volume")
+	}
+}
+
+func (a *Agent) applied(hash string, pending []string, good string) func(*memory) {
 	return func(m *memory) {
 		m.config.current, m.config.good, m.config.pendingRestart = hash, good, pending
-		m.config.refused, m.config.refusal = "", ""
+		a.refuse(m, "", "")
 		// A start that failed says nothing about these files.
 		m.startFailed = false
 		m.restartAt = time.Time{}
@@ -164,14 +174,14 @@ func applied(hash string, pending []string, good string) func(*memory) {
 }
 
 // fallBack returns to the last good configuration after a start with a new one failed.
-func (a *Agent) fallBack(failed, good, lastError string) action {
+func (a *Agent) fallBack(failed, good, words string) action {
 	return func(context.Context) (func(*memory), error) {
 		if err := a.configs.Use(good); err != nil {
 			return nil, err
 		}
 		return func(m *memory) {
 			m.config.current, m.config.pendingRestart = good, nil
-			m.config.refused, m.config.refusal = failed, "the engine did not start with it: "+lastError
+			a.refuse(m, failed, words)
 			m.startFailed, m.restartAt, m.fellBack = false, time.Time{}, true
 		}, nil
 	}
@@ -179,11 +189,9 @@ func (a *Agent) fallBack(failed, good, lastError string) action {
 
 // start starts the engine. What is counted is tries.
 func (a *Agent) start(m *memory) action {
-	before := m.state
+	starts := m.engineStarts + 1
 	return func(ctx context.Context) (func(*memory), error) {
-		after := before
-		after.EngineStarts++
-		if err := a.save(before, after); err != nil {
+		if err := a.store.Update(func(s *State) { s.EngineStarts = starts }); err != nil {
 			// A full volume must not keep the engine down: it cannot be grown out of otherwise.
 			klog.FromContext(ctx).Error(err, "The start could not be counted")
 		}
@@ -191,7 +199,7 @@ func (a *Agent) start(m *memory) action {
 		// The engine outlives the step that starts it.
 		engine, failure := a.Driver.Start(a.background, a.configs.Path())
 		return func(m *memory) {
-			m.state.EngineStarts = after.EngineStarts
+			m.engineStarts = starts
 			if failure != nil {
 				// It counts as an end, so that its backoff is the same.
 				m.readyAt = time.Time{}
@@ -206,7 +214,7 @@ func (a *Agent) start(m *memory) action {
 func (a *Agent) engineStarted(m *memory, engine Engine) {
 	m.process, m.engine = engine, engineStarting
 	m.readyAt, m.report, m.stopAsked, m.probeFailures = time.Time{}, nil, false, 0
-	m.startFailed = false
+	m.startFailed, m.shutOut = false, false
 	m.config.pendingRestart = nil
 	go func() {
 		<-engine.Done()
@@ -229,7 +237,10 @@ func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
 	delete(m.retryAt, step{kind: stepInspect}.key())
 	a.Metrics.up.Set(0)
 	if m.stopAsked {
-		m.stopAsked, m.lastError, m.startFailed, m.restartAt = false, "", false, time.Time{}
+		m.stopAsked, m.startFailed, m.restartAt = false, m.shutOut, time.Time{}
+		if !m.shutOut {
+			m.lastError = ""
+		}
 		logger.Info("The engine is down", "err", err)
 		return
 	}
@@ -239,9 +250,11 @@ func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
 	if err != nil {
 		m.lastError = err.Error()
 	}
-	if m.startFailed && m.config.current == m.config.good {
-		// Not even the good configuration starts: what was refused may have been right.
-		m.config.refused, m.config.refusal = "", ""
+	if m.startFailed && m.config.current == m.config.good && m.config.refused != "" {
+		// Not even the good configuration starts: what was refused may have been right. It has its turn
+		// when the next start has: at once, the two would take turns without a pause.
+		a.refuse(m, "", "")
+		m.retryAt[step{kind: stepConfig}.key()] = m.restartAt
 	}
 	logger.Error(err, "The engine ended", "answered", !m.startFailed, "nextStart", m.restartAt)
 }
@@ -295,19 +308,17 @@ func waitDone(ctx context.Context, engine Engine, limit time.Duration) (bool, er
 	}
 }
 
-func (a *Agent) beginOperation(before State, asked *dbv1.InstanceOperation, engine engineState) action {
+func (a *Agent) beginOperation(asked *dbv1.InstanceOperation, engine engineState) action {
 	op := &dbv1.InstanceOperationStatus{ID: asked.ID, Phase: dbv1.OperationRunning}
 	if asked.Kind != dbv1.OperationRestart {
 		op.Phase, op.Message = dbv1.OperationFailed, fmt.Sprintf("This agent does not know the operation %q", asked.Kind)
 	}
 	return func(context.Context) (func(*memory), error) {
-		after := before
-		after.Operation = op
-		if err := a.save(before, after); err != nil {
+		if err := a.store.Update(func(s *State) { s.Operation = op }); err != nil {
 			return nil, err
 		}
 		return func(m *memory) {
-			m.state.Operation, m.operation = op, op
+			m.operation = op
 			m.operationDown, m.fellBack = engine == engineDown, false
 			// A person asks: there is no reason to wait any longer.
 			m.restart.reset()
@@ -317,7 +328,7 @@ func (a *Agent) beginOperation(before State, asked *dbv1.InstanceOperation, engi
 }
 
 func (a *Agent) endOperation(m *memory) action {
-	before, op := m.state, *m.operation
+	op := *m.operation
 	op.Phase = dbv1.OperationSucceeded
 	switch {
 	case m.engine != engineRunning:
@@ -326,12 +337,10 @@ func (a *Agent) endOperation(m *memory) action {
 		op.Phase, op.Message = dbv1.OperationFailed, "The engine was started again with its previous configuration; the new one: "+m.config.refusal
 	}
 	return func(context.Context) (func(*memory), error) {
-		after := before
-		after.Operation = &op
-		if err := a.save(before, after); err != nil {
+		if err := a.store.Update(func(s *State) { s.Operation = &op }); err != nil {
 			return nil, err
 		}
-		return func(m *memory) { m.state.Operation, m.operation = &op, &op }, nil
+		return func(m *memory) { m.operation = &op }, nil
 	}
 }
 

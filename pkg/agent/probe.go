@@ -57,6 +57,10 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 		return
 	}
 	m.probeFailures = 0
+	if m.readyAt.IsZero() && report.Refusal != nil && m.config.canFallBack() {
+		m.shutOut, m.lastError = true, report.Refusal.Error()
+		return
+	}
 	m.report = &report
 	if m.engine == engineRunning {
 		return
@@ -68,9 +72,11 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 	}
 	m.readyAt = time.Now()
 	m.lastError = ""
-	if err := a.configs.MarkGood(); err != nil {
-		logger.Error(err, "The configuration could not be marked as good")
+	if report.Refusal == nil {
+		if err := a.configs.MarkGood(); err != nil {
+			logger.Error(err, "The configuration could not be marked as good")
+		}
+		m.config.good = a.configs.Good()
 	}
-	m.config.good = a.configs.Good()
 	logger.Info("The engine answers", "version", report.ServerVersion, "role", report.Role)
 }

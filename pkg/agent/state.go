@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,8 @@ import (
 //   - the data id, made anew together with data;
 //   - the last spec that it saw, so that data which exists can be served without the API server;
 //   - the operation, written down before it is begun, so that each id is carried out once;
-//   - how often this pod started the engine.
+//   - of this pod: how often it started the engine, and which configuration the engine refused. Another
+//     pod may have another image, which accepts it.
 //
 // Beside it lie agent/election.json, which is the election's own, and a lock, which keeps a second agent
 // on the same volume (a pod that is not gone yet) away.
@@ -30,12 +32,23 @@ type State struct {
 	Operation    *dbv1.InstanceOperationStatus `json:"operation,omitempty"`
 	PodUID       string                        `json:"podUID,omitempty"`
 	EngineStarts int64                         `json:"engineStarts,omitempty"`
+	Refused      *RefusedConfig                `json:"refused,omitempty"`
+}
+
+// RefusedConfig is a configuration that the engine did not accept, with its words.
+type RefusedConfig struct {
+	Hash  string `json:"hash"`
+	Words string `json:"words"`
 }
 
 // Store is the agent's folder on the volume.
 type Store struct {
 	dir  string
 	lock *os.File
+
+	// mu: the loop keeps a new spec while a step keeps what is the step's.
+	mu    sync.Mutex
+	state State
 }
 
 // OpenStore opens the agent's folder, and makes it when it is not there.
@@ -63,23 +76,38 @@ func (s *Store) TryLock() (bool, error) {
 	return true, nil
 }
 
-// Load reads the state. A missing file is an empty state.
-func (s *Store) Load() (State, error) {
-	var state State
-	_, err := readJSON(s.path(), &state)
-	return state, err
+// Load reads the state, for a pod. A missing file is an empty state.
+func (s *Store) Load(podUID string) (State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := readJSON(s.path(), &s.state); err != nil {
+		return State{}, err
+	}
+	if s.state.PodUID != podUID {
+		s.state.PodUID, s.state.EngineStarts, s.state.Refused = podUID, 0, nil
+	}
+	return s.state, nil
 }
 
-// Save writes the state when it differs from the one before.
-func (s *Store) Save(before, after State) error {
-	if reflect.DeepEqual(before, after) {
+// Update changes parts of the state, and writes it when it differs. What could not be written is
+// not changed.
+func (s *Store) Update(edit func(*State)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := s.state
+	edit(&after)
+	if reflect.DeepEqual(s.state, after) {
 		return nil
 	}
 	content, err := json.MarshalIndent(after, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the state: %w", err)
 	}
-	return writeFile(s.path(), content)
+	if err := writeFile(s.path(), content); err != nil {
+		return fmt.Errorf("keep the state: %w", err)
+	}
+	s.state = after
+	return nil
 }
 
 // Election is where the election keeps what must outlive the process.

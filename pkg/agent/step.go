@@ -73,6 +73,9 @@ type observed struct {
 	lastError string
 	// startFailed: it ended before it ever answered.
 	startFailed bool
+	// shutOut: it was started with a configuration that is not known to be good, and lets nobody in
+	// but the agent.
+	shutOut bool
 	// restartAt is the earliest time of the next start.
 	restartAt time.Time
 
@@ -127,6 +130,12 @@ func nextStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) ste
 	}
 	if s, ok := heldBack(o, own, spec); ok {
 		return s
+	}
+	if o.shutOut && o.engine != engineDown {
+		return step{
+			kind: stepStop, phase: phaseOfStart(o), reason: ReasonStarting,
+			message: "The engine lets no session in with the new configuration; stopping it, to go back to the last good one",
+		}
 	}
 	if s, ok := operationStep(o, spec); ok {
 		return s

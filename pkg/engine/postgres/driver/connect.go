@@ -67,17 +67,17 @@ func (d *Driver) trySession(ctx context.Context) error {
 		return nil
 	}
 	server, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || server.Code == pgerrTooManyConnections || server.Code == pgerrCannotConnectNow {
+	if !ok || strings.HasPrefix(server.Code, classResources) || strings.HasPrefix(server.Code, classIntervention) {
 		return err
 	}
 	return &agent.Refusal{Setting: "a new session", Words: withoutPaths(server.Message)}
 }
 
-// Codes of errors that say nothing of the settings:
-// https://www.postgresql.org/docs/current/errcodes-appendix.html
+// Classes of errors that say nothing of the settings: too many connections or a full disk; a server
+// that starts or stops. https://www.postgresql.org/docs/current/errcodes-appendix.html
 const (
-	pgerrTooManyConnections = "53300"
-	pgerrCannotConnectNow   = "57P03"
+	classResources    = "53"
+	classIntervention = "57"
 )
 
 // login opens a connection as a client would, over TCP.
@@ -171,6 +171,7 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 		ServerVersion: d.facts.version,
 		Timeline:      d.facts.timeline,
 		Engine:        &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{InRecovery: inRecovery}},
+		Refusal:       d.facts.refusal,
 	}, nil
 }
 
@@ -186,6 +187,7 @@ func (d *Driver) openPolled(ctx context.Context) error {
 	}
 	// "15.4 (Debian 15.4-1.pgdg120+1)"
 	d.facts.version, _, _ = strings.Cut(version, " ")
+	d.facts.refusal, _ = errors.AsType[*agent.Refusal](d.trySession(ctx))
 	d.polled = conn
 	return nil
 }

@@ -91,6 +91,7 @@ type Driver struct {
 type facts struct {
 	version  string
 	timeline int64
+	refusal  *agent.Refusal
 }
 
 var _ agent.Replicator = &Driver{}
