@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,7 +45,8 @@ import (
 const (
 	databaseName = "orders"
 	instanceName = "orders-0"
-	limit        = 60 * time.Second
+	// limit is for what waits for client-go, which reads a token file once a minute.
+	limit = 2 * time.Minute
 )
 
 var (
@@ -97,7 +97,6 @@ type fixture struct {
 	databases clientset.Interface
 	proxy     *proxy
 	podUID    string
-	token     string
 	config    *rest.Config
 
 	credential *syscall.Credential
@@ -240,17 +239,14 @@ func (f *fixture) makeObjects() {
 		},
 	}, metav1.CreateOptions{})
 	f.must(err)
-	_, err = f.kube.CoreV1().ServiceAccounts(f.namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)}}, metav1.CreateOptions{})
-	f.must(err)
 	_, err = f.kube.RbacV1().RoleBindings(f.namespace).Create(ctx, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: naming.Agent(databaseName)},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: naming.Agent(databaseName), Namespace: f.namespace}},
 	}, metav1.CreateOptions{})
 	f.must(err)
-	request, err := f.kube.CoreV1().ServiceAccounts(f.namespace).CreateToken(ctx, naming.Agent(databaseName), &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	f.must(err)
-	f.token = request.Status.Token
+	f.makeServiceAccount()
+	f.renewToken()
 	f.writeKubeconfig()
 }
 
@@ -268,7 +264,7 @@ func (f *fixture) writeKubeconfig() {
 	path := filepath.Join(f.dir, "kubeconfig")
 	f.must(clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{"c": cluster},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {Token: f.token}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": {TokenFile: f.tokenFile()}},
 		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "c", AuthInfo: "u", Namespace: f.namespace}},
 		CurrentContext: "x",
 	}, path))

@@ -103,14 +103,18 @@ func (o *runOptions) run() error {
 		return err
 	}
 	metrics := agent.NewMetrics()
-	kube, databases, err := o.clients(metrics)
+	config, err := o.restConfig(metrics)
+	if err != nil {
+		return err
+	}
+	kube, databases, err := clients(config)
 	if err != nil {
 		return err
 	}
 	logger.Info("Starting", "version", version(), "engine", o.engine, "instance", klog.KRef(o.namespace, o.instance), "pid", os.Getpid())
 	return agent.New(agent.Options{
 		Database: o.database, Instance: o.instance, Namespace: o.namespace, PodUID: o.podUID,
-		VolumeDir: o.dataDir, ConfigDir: o.configDir, GracePeriod: o.gracePeriod, Listen: o.listen, Version: version(),
+		VolumeDir: o.dataDir, ConfigDir: o.configDir, GracePeriod: o.gracePeriod, Listen: o.listen, Version: version(), TokenFile: config.BearerTokenFile,
 		Driver: engine, Supervisor: supervisor, Kube: kube, Databases: databases, Metrics: metrics,
 	}).Run(ctx)
 }
@@ -125,14 +129,19 @@ func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntr
 	}
 }
 
-// clients connects to the API server. It does not call it: the agent must start without.
-func (o *runOptions) clients(metrics *agent.Metrics) (kubernetes.Interface, clientset.Interface, error) {
+// restConfig says how to reach the API server.
+func (o *runOptions) restConfig(metrics *agent.Metrics) (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 	if err != nil {
-		return nil, nil, fmt.Errorf("configure the API client: %w", err)
+		return nil, fmt.Errorf("configure the API client: %w", err)
 	}
 	config.UserAgent = rest.DefaultKubernetesUserAgent() + " " + naming.AgentFieldManager
 	config.Wrap(metrics.CountRequests)
+	return config, nil
+}
+
+// clients connects to the API server. It does not call it: the agent must start without.
+func clients(config *rest.Config) (kubernetes.Interface, clientset.Interface, error) {
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the API client: %w", err)

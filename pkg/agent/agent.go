@@ -44,6 +44,8 @@ type Options struct {
 	GracePeriod time.Duration
 	// Listen is the address of probes and metrics.
 	Listen string
+	// TokenFile has the token that Kube and Databases use, if it is in a file.
+	TokenFile string
 	// Version is the agent's own.
 	Version string
 
@@ -82,14 +84,16 @@ type memory struct {
 	readyAt           time.Time
 	awaitUntil        time.Time
 	// fellBack: since the operation began, the good configuration had to replace the new one.
-	fellBack       bool
-	stopAsked      bool
-	restart        restartBackoff
-	failures       map[string]*backoff
-	probeFailures  int
-	conditions     []metav1.Condition
-	storage        *dbv1.InstanceStorageStatus
-	storageAt      time.Time
+	fellBack      bool
+	stopAsked     bool
+	restart       restartBackoff
+	failures      map[string]*backoff
+	probeFailures int
+	conditions    []metav1.Condition
+	storage       *dbv1.InstanceStorageStatus
+	storageAt     time.Time
+	// serviceAccount is the UID of the ServiceAccount that the token is of.
+	serviceAccount string
 	mountError     string
 	labelCheckedAt time.Time
 
@@ -238,6 +242,7 @@ func (a *Agent) observe(m *memory) {
 	m.now = time.Now()
 	if m.now.Sub(m.storageAt) >= storagePeriod {
 		m.storage, m.storageAt = readStorage(a.VolumeDir, m.storage), m.now
+		m.serviceAccount = tokenOwner(a.TokenFile, m.serviceAccount)
 	}
 	// While the wanted configuration is in use, the mount may lag or lead: nobody acts on it.
 	if spec := m.spec; spec != nil && spec.ConfigHash != "" && spec.ConfigHash == m.config.current {

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -69,6 +71,32 @@ func (a *Agent) take(m *memory, shared *dbv1.DatabaseInstance) {
 	if err := a.store.Update(func(s *State) { s.Spec = shared.Spec.DeepCopy() }); err != nil {
 		klog.FromContext(a.background).Error(err, "The spec could not be kept on the volume")
 	}
+}
+
+// tokenOwner is the UID of the ServiceAccount that a token is of. Nobody need check the signature: the
+// operator compares the UID with that of the present ServiceAccount, and the API server the token.
+// The kubelet renews the file, and client-go reads it again; one that cannot be read says nothing new.
+func tokenOwner(path, before string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return before
+	}
+	var claims struct {
+		Kubernetes struct {
+			ServiceAccount struct {
+				UID string `json:"uid"`
+			} `json:"serviceaccount"`
+		} `json:"kubernetes.io"`
+	}
+	parts := strings.Split(string(content), ".")
+	if len(parts) != 3 {
+		return before
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return before
+	}
+	return claims.Kubernetes.ServiceAccount.UID
 }
 
 // password reads an account's password, when it has one.

@@ -2,8 +2,11 @@ package agent
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,4 +122,33 @@ func TestLastStatusIsFlushed(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	})
+}
+
+func TestTheOwnerOfATokenIsReadFromIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	write := func(payload string) {
+		t.Helper()
+		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln"
+		if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := tokenOwner(path, "before"); got != "before" {
+		t.Errorf("without a file, the owner is %q", got)
+	}
+	// As the API server issues it: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/
+	write(`{"aud":["a"],"exp":1,"kubernetes.io":{"namespace":"n","pod":{"name":"db-0","uid":"p"},"serviceaccount":{"name":"db-agent","uid":"s"}}}`)
+	if got := tokenOwner(path, "before"); got != "s" {
+		t.Errorf("the owner is %q", got)
+	}
+	write(`{"sub":"someone"}`)
+	if got := tokenOwner(path, "before"); got != "" {
+		t.Errorf("the owner of a token without a ServiceAccount is %q", got)
+	}
+	if err := os.WriteFile(path, []byte("opaque"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := tokenOwner(path, "before"); got != "before" {
+		t.Errorf("the owner of a token of another kind is %q", got)
+	}
 }

@@ -34,6 +34,7 @@ func (a *Agent) status(m *memory, next step) dbv1.DatabaseInstanceStatus {
 		Phase:              next.phase,
 		Message:            cut(next.message, 4096),
 		PodUID:             a.PodUID,
+		ServiceAccountUID:  m.serviceAccount,
 		DataID:             m.dataID,
 		AgentVersion:       a.Version,
 		AppliedConfigHash:  m.appliedConfig(),

@@ -16,10 +16,11 @@ import (
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
-// observe gathers all that a plan may depend on. It reads caches; the API server is asked for two
-// things that no cache has and that are rarely needed: claims of the expected names that are not
+// observe gathers all that a plan may depend on. It reads caches; the API server is asked for what
+// no cache has and is rarely needed: claims of the expected names that are not
 // labelled as ours (a StatefulSet would use them without asking, or somebody took the labels
-// away); and whether the namespace is going, when the Database is.
+// away); the agents' ServiceAccount, when there are agents and it is not seen; and whether the namespace
+// is going, when the Database is.
 func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
 	key := cache.MetaObjectToName(db)
 	o := &engine.Observation{Now: c.clock.Now(), Database: db, AgentImage: c.options.AgentImage}
@@ -45,11 +46,30 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 	if err := c.observeLease(ctx, o); err != nil {
 		return nil, err
 	}
+	if o.ServiceAccount, err = c.observeServiceAccount(ctx, o); err != nil {
+		return nil, err
+	}
 	if db.DeletionTimestamp != nil {
 		o.NamespaceTerminating, err = c.isTerminating(ctx, db.Namespace)
 		return o, err
 	}
 	return o, c.observeUnlabelledClaims(ctx, o)
+}
+
+func (c *Controller) observeServiceAccount(ctx context.Context, o *engine.Observation) (*corev1.ServiceAccount, error) {
+	name := naming.Agent(o.Database.Name)
+	cached, _ := c.kinds["ServiceAccount"].cached(o.Database.Namespace, name).(*corev1.ServiceAccount)
+	if cached != nil || len(o.Instances) == 0 || o.Database.DeletionTimestamp != nil {
+		return cached, nil
+	}
+	live, err := c.clients.Kube.CoreV1().ServiceAccounts(o.Database.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get service account %s: %w", name, err)
+	}
+	return live, nil
 }
 
 func (c *Controller) isTerminating(ctx context.Context, name string) (bool, error) {

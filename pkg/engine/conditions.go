@@ -31,11 +31,21 @@ func (p *planner) instanceTrouble(name string) string {
 	report := p.report(name)
 	switch {
 	case report == nil:
-		return "instance " + name + " has not reported yet"
+		return p.silence(name)
 	case report.Message != "":
 		return "instance " + name + " is " + string(report.Phase) + ": " + report.Message
 	}
 	return "instance " + name + " is " + string(report.Phase)
+}
+
+// silence is why there is no report to go by.
+func (p *planner) silence(name string) string {
+	if !p.isMute(name) {
+		return "instance " + name + " has not reported yet"
+	}
+	return fmt.Sprintf("the agent of instance %s cannot report: its token is of a ServiceAccount %s that was deleted. "+
+		"The database goes on, but what it is like is not known. The kubelet renews the token within an hour; deleting pod %s renews it at once.",
+		name, naming.Agent(p.Database.Name), name)
 }
 
 // podTrouble says what keeps a pod from running.
@@ -75,6 +85,10 @@ func (p *planner) reportStorage() {
 				"not supported yet: growing volumes; %s has %s and storage.size is %s. The database runs on as it is.", claim.Name, have.String(), want.String()))
 			return
 		}
+		if p.report(name) == nil && p.reasonOf(dbv1.ConditionStorageReady) == dbv1.ReasonVolumeFilling {
+			// Nobody knows better.
+			return
+		}
 		if full := p.fullness(name); full >= fullPercent {
 			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonVolumeFilling, fmt.Sprintf(
 				"volume %s is %d%% full; delete data, or move to a larger volume by backup and restore", claim.Name, full))
@@ -107,11 +121,11 @@ func (p *planner) reportCredentials() {
 	for _, name := range p.shape.InstanceNames() {
 		report := p.report(name)
 		if report == nil {
-			// What was verified before stays true while an agent is away.
-			if p.isTrue(dbv1.ConditionCredentialsSynced) {
+			// What was verified before stays true while an agent is away, if that is what is published.
+			if dbi := p.Instances[name]; dbi != nil && p.isTrue(dbv1.ConditionCredentialsSynced) && p.accountTrouble(&dbi.Status) == "" {
 				continue
 			}
-			p.condition(dbv1.ConditionCredentialsSynced, unknown, dbv1.ReasonUnknown, "instance "+name+" has not reported yet")
+			p.condition(dbv1.ConditionCredentialsSynced, unknown, dbv1.ReasonUnknown, p.silence(name))
 			return
 		}
 		if why := p.accountTrouble(report); why != "" {
@@ -151,7 +165,11 @@ func (p *planner) reportUpToDate() {
 		p.status.Plan = append(p.status.Plan, step)
 	}
 	if reason, message := p.staleness(); reason != "" {
-		p.condition(dbv1.ConditionUpToDate, no, reason, message)
+		status := no
+		if reason == dbv1.ReasonAgentUnauthorized {
+			status = unknown
+		}
+		p.condition(dbv1.ConditionUpToDate, status, reason, message)
 		return
 	}
 	p.condition(dbv1.ConditionUpToDate, yes, dbv1.ReasonAsExpected, "")
@@ -163,8 +181,11 @@ func (p *planner) staleness() (reason, message string) {
 	hash := confighash.ConfigHash(p.shape.Config)
 	for _, name := range p.shape.InstanceNames() {
 		report := p.report(name)
-		if report == nil {
-			return dbv1.ReasonConfigPending, "instance " + name + " has not reported yet"
+		switch {
+		case p.isMute(name):
+			return dbv1.ReasonAgentUnauthorized, p.silence(name)
+		case report == nil:
+			return dbv1.ReasonConfigPending, p.silence(name)
 		}
 		if c := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Reason == dbv1.ReasonConfigRefused && p.Instances[name].Spec.ConfigHash == hash {
 			return c.Reason, "instance " + name + ": " + c.Message

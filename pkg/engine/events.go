@@ -51,10 +51,10 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 	return events
 }
 
-// warns is true for a condition that has become False, or is so for another reason. Waiting for a
-// first start is no warning.
+// warns is true for a condition that has become False or Unknown, or is so for another reason.
+// Waiting for a first start, or for a report, is no warning.
 func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
-	if c.Status != metav1.ConditionFalse || c.Message == "" {
+	if c.Status == metav1.ConditionTrue || c.Message == "" {
 		return false
 	}
 	old := meta.FindStatusCondition(before.Conditions, c.Type)
@@ -63,7 +63,7 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	}
 	switch c.Reason {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
-		dbv1.ReasonRestarting, dbv1.ReasonDeleting:
+		dbv1.ReasonRestarting, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
 		return false
 	case dbv1.ReasonInstanceNotReady:
 		return old != nil && old.Status == metav1.ConditionTrue

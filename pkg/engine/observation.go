@@ -30,6 +30,9 @@ type Observation struct {
 	// AgentImage is the image that the agent is copied from.
 	AgentImage string
 
+	// ServiceAccount is that of the agents, nil when there is none.
+	ServiceAccount *corev1.ServiceAccount
+
 	// The objects of the Database, by name.
 	StatefulSets map[string]*appsv1.StatefulSet
 	Pods         map[string]*corev1.Pod
@@ -45,8 +48,16 @@ type Observation struct {
 }
 
 // report is what the agent of an instance last said, nil unless it said so as the agent of the
-// pod that now exists, and that pod is ready to be believed.
+// pod that now exists, and can still take it back.
 func (o *Observation) report(instance string) *dbv1.DatabaseInstanceStatus {
+	last := o.lastReport(instance)
+	if last == nil || o.isMute(instance) {
+		return nil
+	}
+	return last
+}
+
+func (o *Observation) lastReport(instance string) *dbv1.DatabaseInstanceStatus {
 	pod, dbi := o.Pods[instance], o.Instances[instance]
 	if pod == nil || dbi == nil || pod.DeletionTimestamp != nil || dbi.Status.PodUID != string(pod.UID) {
 		return nil
@@ -54,19 +65,38 @@ func (o *Observation) report(instance string) *dbv1.DatabaseInstanceStatus {
 	return &dbi.Status
 }
 
-// isReady is true when the agent says that the instance is ready and the kubelet agrees. The
-// agent's word alone outlives its node.
-func (o *Observation) isReady(instance string) bool {
-	report := o.report(instance)
-	if report == nil || !report.Ready {
+// isMute is true when the API server does not accept the agent of an instance any more: its token is
+// of a ServiceAccount that was deleted. What it last said may have been true for long.
+//
+// The kubelet gives the pod a token of the new ServiceAccount when it renews the one that it has, after
+// 80 % of its time, and not earlier whatever happens to the pod: it keeps tokens by the account's name.
+func (o *Observation) isMute(instance string) bool {
+	last := o.lastReport(instance)
+	if last == nil || last.ServiceAccountUID == "" {
 		return false
 	}
-	for _, c := range o.Pods[instance].Status.Conditions {
+	return o.ServiceAccount == nil || last.ServiceAccountUID != string(o.ServiceAccount.UID)
+}
+
+// isPodReady is the kubelet's word. It asks the agent itself, and needs no token for that.
+func (o *Observation) isPodReady(instance string) bool {
+	pod := o.Pods[instance]
+	if pod == nil || pod.DeletionTimestamp != nil {
+		return false
+	}
+	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady {
 			return c.Status == corev1.ConditionTrue
 		}
 	}
 	return false
+}
+
+// isReady is true when the agent says that the instance is ready and the kubelet agrees. The
+// agent's word alone outlives its node.
+func (o *Observation) isReady(instance string) bool {
+	report := o.report(instance)
+	return report != nil && report.Ready && o.isPodReady(instance)
 }
 
 // OwnsKeys is true when the operator is still the owner of every one of these keys of a Secret.

@@ -14,9 +14,10 @@ import (
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
-// Restarts are wanted for three reasons: the engine says that a setting needs one, the user
-// changed what pods are made of, or a new release of the operator renders pods differently. The
-// last alone never restarts anything.
+// Restarts are wanted for four reasons: the engine says that a setting needs one, the user
+// changed what pods are made of, the agent has no valid token any more, or a new release of the operator
+// renders pods differently. The last alone never restarts anything, and a token is renewed without one
+// when there is time.
 //
 // A restart is not remembered: its reason is seen again in every sync until it is gone. The id by
 // which an agent is asked is derived from what it reported, so a lost write or a crash between two
@@ -40,6 +41,9 @@ type restart struct {
 	notBefore time.Time
 	// broken is true when the instance does not serve anyway.
 	broken bool
+	// renewedBy is when the kubelet must have renewed the agent's token, for a restart that only this is
+	// the reason of.
+	renewedBy time.Time
 	// release is true when only a new release of the operator asks for it.
 	release bool
 	// didNotHelp is true when it was just done for the same reason.
@@ -54,7 +58,7 @@ func (p *planner) judgeRestarts() []restart {
 		template := resources.PodHashes(p.Database, p.shape, group, p.AgentImage)
 		for _, name := range group.Instances() {
 			if r, ok := p.wantedRestart(name, template); ok {
-				r.broken = !p.isReady(name)
+				r.broken = !p.isReady(name) && !p.serves(name)
 				wanted = append(wanted, r)
 			}
 		}
@@ -72,6 +76,11 @@ func (p *planner) wantedRestart(name string, template resources.Hashes) (restart
 	switch {
 	case pod.Annotations[naming.AnnotationSpecHash] != template.Spec:
 		return restart{instance: name, kind: restartPod, reason: "the spec changed what pods are made of"}, true
+	case p.isMute(name) && p.ServiceAccount != nil:
+		return restart{
+			instance: name, kind: restartPod, renewedBy: p.ServiceAccount.CreationTimestamp.Add(tokenRenewal),
+			reason: "its agent's token is of a ServiceAccount that was deleted",
+		}, true
 	case p.pendingSettings(name) != "":
 		return p.engineRestart(name), true
 	case pod.Annotations[naming.AnnotationTemplateHash] != template.Template:
@@ -82,6 +91,13 @@ func (p *planner) wantedRestart(name string, template resources.Hashes) (restart
 	}
 	return restart{}, false
 }
+
+// tokenRenewal is how long a kubelet may take to renew a token. The API server gives pods tokens for
+// 3607 s, and the kubelet asks for another after 80 % of that.
+const tokenRenewal = time.Hour
+
+// serves is true when an instance is known to be mute, and not known to be broken.
+func (p *planner) serves(name string) bool { return p.isMute(name) && p.isPodReady(name) }
 
 // pendingSettings are the settings of the wanted configuration that wait for a restart.
 func (p *planner) pendingSettings(name string) string {
@@ -149,6 +165,8 @@ const (
 	GuardPaused = "Paused"
 	// GuardOperatorRelease: only a new release of the operator asks for it.
 	GuardOperatorRelease = "OperatorRelease"
+	// GuardTokenRenewal: the kubelet will give the agent a new token without a restart.
+	GuardTokenRenewal = "TokenRenewal"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
 	// GuardRestarting: the instance is being restarted.
@@ -177,6 +195,9 @@ var guards = []struct {
 	{GuardOperatorRelease, func(_ *planner, c *circumstances, r *restart) bool {
 		return r.release && (!c.hasWindows || !c.window.Open)
 	}},
+	{GuardTokenRenewal, func(p *planner, c *circumstances, r *restart) bool {
+		return p.Now.Before(r.renewedBy) && !r.broken && (!c.hasWindows || !c.window.Open)
+	}},
 	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
 	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},
 	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {
@@ -204,6 +225,10 @@ func (p *planner) guard(wanted []restart) []restart {
 			c.disrupted = r.instance
 		case GuardMaintenanceWindow, GuardOperatorRelease:
 			r.notBefore = c.window.Changes
+			p.requeueAt(c.window.Changes)
+		case GuardTokenRenewal:
+			r.notBefore = r.renewedBy
+			p.requeueAt(r.renewedBy)
 			p.requeueAt(c.window.Changes)
 		}
 	}

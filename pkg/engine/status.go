@@ -133,14 +133,17 @@ func (p *planner) reportInstances() {
 
 func (p *planner) reportPrimary(primary string) {
 	if primary == "" {
-		why := "no instance is known to accept writes"
+		status, reason, why := no, dbv1.ReasonInstanceNotReady, "no instance is known to accept writes"
 		for _, name := range p.shape.InstanceNames() {
 			if trouble := p.instanceTrouble(name); trouble != "" {
 				why = trouble
+				if p.serves(name) {
+					status, reason = unknown, dbv1.ReasonAgentUnauthorized
+				}
 				break
 			}
 		}
-		p.condition(dbv1.ConditionPrimaryAvailable, no, dbv1.ReasonInstanceNotReady, why)
+		p.condition(dbv1.ConditionPrimaryAvailable, status, reason, why)
 		return
 	}
 	p.condition(dbv1.ConditionPrimaryAvailable, yes, dbv1.ReasonAsExpected, "")
@@ -150,19 +153,23 @@ func (p *planner) reportPrimary(primary string) {
 	}
 }
 
-// reportReady: clients can read and write.
+// reportReady: clients can read and write. What is known to be wrong comes before what is not known.
 func (p *planner) reportReady() {
+	ready := metav1.Condition{Status: yes, Reason: dbv1.ReasonAsExpected}
 	for _, kind := range []string{dbv1.ConditionPrimaryAvailable, dbv1.ConditionProvisioned, dbv1.ConditionCredentialsSynced} {
-		if c := meta.FindStatusCondition(p.status.Conditions, kind); c == nil || c.Status != yes {
-			reason, message := dbv1.ReasonUnknown, "condition "+kind+" is not known yet"
-			if c != nil {
-				reason, message = c.Reason, c.Message
-			}
-			p.condition(dbv1.ConditionReady, no, reason, message)
-			return
+		c := meta.FindStatusCondition(p.status.Conditions, kind)
+		if c == nil {
+			c = &metav1.Condition{Status: unknown, Reason: dbv1.ReasonUnknown, Message: "condition " + kind + " is not known yet"}
+		}
+		if c.Status == no {
+			ready = *c
+			break
+		}
+		if c.Status == unknown && ready.Status == yes {
+			ready = *c
 		}
 	}
-	p.condition(dbv1.ConditionReady, yes, dbv1.ReasonAsExpected, "")
+	p.condition(dbv1.ConditionReady, ready.Status, ready.Reason, ready.Message)
 }
 
 // reportPhase is the one word for all that.
@@ -197,6 +204,9 @@ func (p *planner) illness(status, kind string) dbv1.HealthStatus {
 	h := dbv1.HealthStatus{Status: status}
 	if c := meta.FindStatusCondition(p.status.Conditions, kind); c != nil && c.Status != yes {
 		h.Message = c.Message[:min(len(c.Message), 1024)]
+		if c.Status == unknown {
+			h.Status = "Unknown"
+		}
 	}
 	return h
 }

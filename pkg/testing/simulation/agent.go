@@ -36,6 +36,8 @@ type agent struct {
 	mu      sync.Mutex
 	isReady bool
 	stopAt  time.Time
+	// user is the UID of the ServiceAccount that the token is of.
+	user types.UID
 }
 
 func (s *Simulation) agentOf(pod *corev1.Pod) *agent {
@@ -53,6 +55,27 @@ func (s *Simulation) forget(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.agents, pod.UID)
+}
+
+func (a *agent) setUser(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.user = uid
+}
+
+// authenticate takes a token when there is none, and says whose it is and whether it is accepted.
+// Without a ServiceAccount of ours there is nothing to check.
+func (t *turn) authenticate() (uid types.UID, ok bool) {
+	now := types.UID("")
+	if sa := find[corev1.ServiceAccount](t.users, cache.NewObjectName(t.pod.Namespace, t.pod.Spec.ServiceAccountName)); sa != nil {
+		now = sa.UID
+	}
+	t.agent.mu.Lock()
+	defer t.agent.mu.Unlock()
+	if t.agent.user == "" {
+		t.agent.user = now
+	}
+	return t.agent.user, t.agent.user == now
 }
 
 func (a *agent) ready() bool {
@@ -91,6 +114,10 @@ func (s *Simulation) syncInstance(ctx context.Context, name cache.ObjectName) (t
 		return 0, nil // its claim wakes us
 	}
 	turn := &turn{Simulation: s, agent: s.agentOf(pod), instance: instance, pod: pod, volume: vol}
+	var ok bool
+	if turn.user, ok = turn.authenticate(); !ok {
+		return 0, nil // nothing that it writes is accepted; RenewTokens wakes us
+	}
 	if older(instance.ResourceVersion, turn.agent.reported) {
 		return 0, nil // our own report is on its way, and wakes us
 	}
@@ -117,6 +144,7 @@ type turn struct {
 	instance *dbv1.DatabaseInstance
 	pod      *corev1.Pod
 	volume   *volume
+	user     types.UID
 	// again is when to look again by itself.
 	again time.Duration
 }
@@ -131,7 +159,7 @@ func (t *turn) after(wait time.Duration) {
 // act does what can be done at once, and says how the instance then is.
 func (t *turn) act(ctx context.Context) (*dbv1.DatabaseInstanceStatus, error) {
 	status := &dbv1.DatabaseInstanceStatus{
-		Role: dbv1.RoleNone, PodUID: string(t.pod.UID), AgentVersion: "simulated", ObservedGeneration: t.instance.Generation,
+		Role: dbv1.RoleNone, PodUID: string(t.pod.UID), ServiceAccountUID: string(t.user), AgentVersion: "simulated", ObservedGeneration: t.instance.Generation,
 		Conditions: t.instance.DeepCopy().Status.Conditions,
 	}
 	phase, message, err := t.run(ctx)

@@ -70,6 +70,7 @@ type Simulation struct {
 
 	queue   workqueue.TypedRateLimitingInterface[key]
 	sets    cache.SharedIndexInformer
+	users   cache.SharedIndexInformer
 	pods    cache.SharedIndexInformer
 	claims  cache.SharedIndexInformer
 	objects cache.SharedIndexInformer
@@ -117,6 +118,7 @@ func Start(ctx context.Context, kube kubernetes.Interface, db versioned.Interfac
 	databases := dbinformers.NewSharedInformerFactoryWithOptions(db, 0, dbinformers.WithNamespace(options.Namespace))
 	s.sets = core.Apps().V1().StatefulSets().Informer()
 	s.pods = core.Core().V1().Pods().Informer()
+	s.users = core.Core().V1().ServiceAccounts().Informer()
 	s.claims = storage.Core().V1().PersistentVolumeClaims().Informer()
 	s.objects = databases.Database().V1().DatabaseInstances().Informer()
 	s.garbage = newCollector(s, core, databases)
@@ -127,7 +129,7 @@ func Start(ctx context.Context, kube kubernetes.Interface, db versioned.Interfac
 	storage.Start(ctx.Done())
 	databases.Start(ctx.Done())
 	s.run(ctx, core.Shutdown, storage.Shutdown, databases.Shutdown)
-	synced := []cache.InformerSynced{s.sets.HasSynced, s.pods.HasSynced, s.claims.HasSynced, s.objects.HasSynced}
+	synced := []cache.InformerSynced{s.sets.HasSynced, s.users.HasSynced, s.pods.HasSynced, s.claims.HasSynced, s.objects.HasSynced}
 	if !cache.WaitForCacheSync(ctx.Done(), append(synced, s.garbage.hasSynced)...) {
 		return nil, fmt.Errorf("wait for the simulation's caches: %w", context.Cause(ctx))
 	}
@@ -136,6 +138,17 @@ func Start(ctx context.Context, kube kubernetes.Interface, db versioned.Interfac
 
 // Wait returns when everything has ended, after the context has.
 func (s *Simulation) Wait() { s.work.Wait() }
+
+// RenewTokens does what kubelets do within the hour: every agent gets a token of the ServiceAccount
+// that there now is.
+func (s *Simulation) RenewTokens() {
+	s.mu.Lock()
+	for _, a := range s.agents {
+		a.setUser("")
+	}
+	s.mu.Unlock()
+	s.Poke()
+}
 
 // Poke makes all agents report again: after the answers of Options.Report have changed.
 func (s *Simulation) Poke() {

@@ -73,6 +73,9 @@ const (
 	ReasonResizeNotSupported = "ResizeNotSupported"
 	// ReasonInstanceNotReady: an instance does not answer, or its role is not settled.
 	ReasonInstanceNotReady = "InstanceNotReady"
+	// ReasonAgentUnauthorized: the API server does not accept the token of an instance's agent any more,
+	// so nobody knows how the instance is.
+	ReasonAgentUnauthorized = "AgentUnauthorized"
 	// ReasonInstanceFailed: the engine of an instance does not start.
 	ReasonInstanceFailed = "InstanceFailed"
 	// ReasonPodPending: a pod is not scheduled or its containers do not start.

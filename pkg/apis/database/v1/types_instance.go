@@ -265,6 +265,13 @@ type DatabaseInstanceStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	PodUID string `json:"podUID,omitempty"`
 
+	// UID of the ServiceAccount that the agent's token is of. A token is worth nothing once its
+	// ServiceAccount was deleted, even if there is one of the same name again: then this is the last that
+	// the agent could say.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ServiceAccountUID string `json:"serviceAccountUID,omitempty"`
+
 	// The epoch in which the instance acquired the right to write, or that it follows.
 	// +optional
 	Epoch int64 `json:"epoch,omitempty"`

@@ -440,6 +440,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: serverVersion
       type:
         scalar: string
+    - name: serviceAccountUID
+      type:
+        scalar: string
     - name: storage
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceStorageStatus

@@ -27,6 +27,10 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	Message *string `json:"message,omitempty"`
 	// UID of the pod that wrote this.
 	PodUID *string `json:"podUID,omitempty"`
+	// UID of the ServiceAccount that the agent's token is of. A token is worth nothing once its
+	// ServiceAccount was deleted, even if there is one of the same name again: then this is the last that
+	// the agent could say.
+	ServiceAccountUID *string `json:"serviceAccountUID,omitempty"`
 	// The epoch in which the instance acquired the right to write, or that it follows.
 	Epoch *int64 `json:"epoch,omitempty"`
 	// Random id of the data directory, made with it.
@@ -112,6 +116,14 @@ func (b *DatabaseInstanceStatusApplyConfiguration) WithMessage(value string) *Da
 // If called multiple times, the PodUID field is set to the value of the last call.
 func (b *DatabaseInstanceStatusApplyConfiguration) WithPodUID(value string) *DatabaseInstanceStatusApplyConfiguration {
 	b.PodUID = &value
+	return b
+}
+
+// WithServiceAccountUID sets the ServiceAccountUID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceAccountUID field is set to the value of the last call.
+func (b *DatabaseInstanceStatusApplyConfiguration) WithServiceAccountUID(value string) *DatabaseInstanceStatusApplyConfiguration {
+	b.ServiceAccountUID = &value
 	return b
 }
 
