@@ -14,6 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
@@ -89,9 +90,10 @@ func (c *Controller) applyUnseen(ctx context.Context, db *dbv1.Database, k *kind
 	return c.applyPatch(ctx, db, k, rendered, live.GetUID())
 }
 
-// checkOwner is an error unless the Database controls the object.
+// checkOwner is an error unless the object is the Database's. One that lost its controller gets it
+// back by the apply that follows.
 func checkOwner(db *dbv1.Database, k *kind, live metav1.Object) error {
-	if metav1.IsControlledBy(live, db) {
+	if engine.IsOurs(db, live) {
 		return nil
 	}
 	owner := "somebody else"

@@ -74,6 +74,7 @@ func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database) err
 	return c.annotate(ctx, db, engine.Annotate{
 		Resource: engine.Secrets, Name: live.Name, UID: live.UID,
 		Annotations: map[string]string{naming.AnnotationUsername: string(live.Data[engine.AccountsUsernameKey])},
+		Labels:      naming.SelectorLabels(db.Name),
 	})
 }
 

@@ -91,14 +91,16 @@ func (c *Controller) setFinalizers(ctx context.Context, db *dbv1.Database, final
 	return written, nil
 }
 
-// annotate sets annotations of an object of one UID. A merge patch that carries the UID fails on
-// any other.
+// annotate sets annotations and labels of an object of one UID. A merge patch that carries the UID
+// fails on any other.
 func (c *Controller) annotate(ctx context.Context, db *dbv1.Database, a engine.Annotate) error {
 	k := c.kinds[kindByResource[a.Resource]]
-	metadata := map[string]any{"uid": a.UID, "annotations": a.Annotations}
-	if a.Resource == engine.Claims || a.Resource == engine.Secrets || a.Resource == engine.Leases {
-		// What is taken over, or lost its labels, is found by them from now on.
-		metadata["labels"] = naming.SelectorLabels(db.Name)
+	metadata := map[string]any{"uid": a.UID}
+	if len(a.Annotations) > 0 {
+		metadata["annotations"] = a.Annotations
+	}
+	if len(a.Labels) > 0 {
+		metadata["labels"] = a.Labels
 	}
 	data, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {

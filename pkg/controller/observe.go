@@ -19,8 +19,8 @@ import (
 // observe gathers all that a plan may depend on. It reads caches; the API server is asked for what
 // no cache has and is rarely needed: claims of the expected names that are not
 // labelled as ours (a StatefulSet would use them without asking, or somebody took the labels
-// away); the agents' ServiceAccount, when there are agents and it is not seen; and whether the namespace
-// is going, when the Database is.
+// away), and pods likewise; the agents' ServiceAccount, when there are agents and it is not seen; and
+// whether the namespace is going, when the Database is.
 func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
 	key := cache.MetaObjectToName(db)
 	o := &engine.Observation{Now: c.clock.Now(), Database: db, AgentImage: c.options.AgentImage}
@@ -47,6 +47,9 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 		return nil, err
 	}
 	if o.ServiceAccount, err = c.observeServiceAccount(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := c.observeUnlabelledPods(ctx, o); err != nil {
 		return nil, err
 	}
 	if db.DeletionTimestamp != nil {
@@ -83,25 +86,51 @@ func (c *Controller) isTerminating(ctx context.Context, name string) (bool, erro
 	return namespace.DeletionTimestamp != nil, nil
 }
 
+// instanceNames are the instances that a Database is to have.
+func (c *Controller) instanceNames(db *dbv1.Database) []string {
+	if eng := c.options.Engines[db.Spec.Engine]; eng != nil {
+		return eng.Shape(db).InstanceNames()
+	}
+	return nil
+}
+
 func (c *Controller) observeUnlabelledClaims(ctx context.Context, o *engine.Observation) error {
-	eng := c.options.Engines[o.Database.Spec.Engine]
-	if eng == nil || o.Database.Spec.Lifecycle.Paused {
+	if o.Database.Spec.Lifecycle.Paused {
 		return nil
 	}
-	for _, group := range eng.Shape(o.Database).Groups {
-		for _, instance := range group.Instances() {
-			name := naming.Claim(instance)
-			if o.Claims[name] != nil {
-				continue
-			}
-			claim, err := c.clients.Kube.CoreV1().PersistentVolumeClaims(o.Database.Namespace).Get(ctx, name, metav1.GetOptions{})
-			switch {
-			case apierrors.IsNotFound(err):
-			case err != nil:
-				return fmt.Errorf("get claim %s: %w", name, err)
-			default:
-				o.Claims[name] = claim
-			}
+	for _, instance := range c.instanceNames(o.Database) {
+		name := naming.Claim(instance)
+		if o.Claims[name] != nil {
+			continue
+		}
+		claim, err := c.clients.Kube.CoreV1().PersistentVolumeClaims(o.Database.Namespace).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("get claim %s: %w", name, err)
+		default:
+			o.Claims[name] = claim
+		}
+	}
+	return nil
+}
+
+func (c *Controller) observeUnlabelledPods(ctx context.Context, o *engine.Observation) error {
+	if len(o.Instances) == 0 {
+		// There was never a StatefulSet, and so no pod.
+		return nil
+	}
+	for _, name := range c.instanceNames(o.Database) {
+		if o.Pods[name] != nil {
+			continue
+		}
+		pod, err := c.clients.Kube.CoreV1().Pods(o.Database.Namespace).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("get pod %s: %w", name, err)
+		case o.OwnsPod(pod):
+			o.Pods[name] = pod
 		}
 	}
 	return nil

@@ -60,14 +60,26 @@ func (p *planner) deletionHeld() string {
 		naming.AnnotationSkipFinalBackup)
 }
 
-// deletePods deletes the StatefulSets and says what is still there.
+// deletePods deletes the StatefulSets, and pods that they let go, and says what is still there.
 func (p *planner) deletePods() string {
+	const reason = "the Database is being deleted"
+	sets := 0
 	for _, name := range slices.Sorted(maps.Keys(p.StatefulSets)) {
-		if set := p.StatefulSets[name]; set.DeletionTimestamp == nil {
-			p.do(Delete{Resource: StatefulSets, Name: name, UID: set.UID, Reason: "the Database is being deleted"})
+		set := p.StatefulSets[name]
+		if !IsOurs(p.Database, set) {
+			continue
+		}
+		sets++
+		if set.DeletionTimestamp == nil {
+			p.do(Delete{Resource: StatefulSets, Name: name, UID: set.UID, Reason: reason})
 		}
 	}
-	if len(p.StatefulSets) > 0 || len(p.Pods) > 0 {
+	for _, name := range slices.Sorted(maps.Keys(p.Pods)) {
+		if pod := p.Pods[name]; metav1.GetControllerOf(pod) == nil && pod.DeletionTimestamp == nil && p.OwnsPod(pod) {
+			p.do(Delete{Resource: Pods, Name: name, UID: pod.UID, Reason: reason})
+		}
+	}
+	if sets > 0 || len(p.Pods) > 0 {
 		return fmt.Sprintf("%d pods are stopping", len(p.Pods))
 	}
 	return ""

@@ -21,7 +21,7 @@ func (p *planner) planElection() {
 		p.do(CreateLease{})
 	case p.Lease != nil && (p.Lease.Labels[naming.LabelDatabase] != p.Database.Name || p.Lease.Labels[naming.LabelManagedBy] != naming.ManagedBy):
 		// The write puts the labels back, by which the informer finds it.
-		p.do(Annotate{Resource: Leases, Name: p.Lease.Name, UID: p.Lease.UID})
+		p.do(Annotate{Resource: Leases, Name: p.Lease.Name, UID: p.Lease.UID, Labels: naming.SelectorLabels(p.Database.Name)})
 	}
 	wanted := map[string]bool{}
 	for _, budget := range resources.DisruptionBudgets(p.Database, p.shape) {

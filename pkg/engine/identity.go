@@ -109,7 +109,7 @@ func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
 		}
 	}
 	if accounts := o.Secrets[naming.Accounts(o.Database.Name)]; accounts != nil && id.recorded != "" {
-		id.mark(Annotate{Resource: Secrets, Name: accounts.Name, UID: accounts.UID}, accounts.Annotations, map[string]string{
+		id.mark(Annotate{Resource: Secrets, Name: accounts.Name, UID: accounts.UID, Labels: naming.SelectorLabels(o.Database.Name)}, accounts.Annotations, map[string]string{
 			naming.AnnotationSystemID:    id.recorded,
 			naming.AnnotationDatabaseUID: string(o.Database.UID),
 		})
@@ -155,11 +155,12 @@ func (id *identity) markClaim(o *Observation, shape resources.Shape, name string
 			facts[key] = value
 		}
 	}
-	if id.mark(Annotate{Resource: Claims, Name: name, UID: claim.UID}, claim.Annotations, facts) {
+	write := Annotate{Resource: Claims, Name: name, UID: claim.UID, Labels: naming.SelectorLabels(o.Database.Name)}
+	if id.mark(write, claim.Annotations, facts) {
 		id.onClaims = false
 	} else if claim.Labels[naming.LabelDatabase] != o.Database.Name || claim.Labels[naming.LabelManagedBy] != naming.ManagedBy {
-		// The write puts the labels back, by which the informer finds it.
-		id.annotate = append(id.annotate, Annotate{Resource: Claims, Name: name, UID: claim.UID, Annotations: facts})
+		// The informer finds it by its labels.
+		id.annotate = append(id.annotate, write)
 	}
 }
 

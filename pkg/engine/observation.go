@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
-	"github.com/platform-io/database-operator/pkg/naming"
 )
 
 // Observation is all that a plan may depend on, gathered once at the start of a sync. Its objects
@@ -35,8 +33,9 @@ type Observation struct {
 
 	// The objects of the Database, by name.
 	StatefulSets map[string]*appsv1.StatefulSet
-	Pods         map[string]*corev1.Pod
-	Instances    map[string]*dbv1.DatabaseInstance
+	// Pods also has those that lost the labels of ours, as far as they are known to be ours.
+	Pods      map[string]*corev1.Pod
+	Instances map[string]*dbv1.DatabaseInstance
 	// Claims also has a claim of an expected name that is not labelled as ours: a StatefulSet would
 	// use it without asking.
 	Claims map[string]*corev1.PersistentVolumeClaim
@@ -97,30 +96,4 @@ func (o *Observation) isPodReady(instance string) bool {
 func (o *Observation) isReady(instance string) bool {
 	report := o.report(instance)
 	return report != nil && report.Ready && o.isPodReady(instance)
-}
-
-// OwnsKeys is true when the operator is still the owner of every one of these keys of a Secret.
-// Whoever changes a value takes its ownership, so this sees an edit without reading the Secret.
-func OwnsKeys(secret *metav1.PartialObjectMetadata, keys ...string) bool {
-	owned := map[string]bool{}
-	for _, entry := range secret.ManagedFields {
-		if entry.Manager != naming.FieldManager || entry.FieldsV1 == nil {
-			continue
-		}
-		var fields struct {
-			Data map[string]any `json:"f:data"`
-		}
-		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
-			return false
-		}
-		for key := range fields.Data {
-			owned[key] = true
-		}
-	}
-	for _, key := range keys {
-		if !owned["f:"+key] {
-			return false
-		}
-	}
-	return true
 }

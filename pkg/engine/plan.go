@@ -68,12 +68,13 @@ type (
 		Source string
 	}
 
-	// Annotate sets annotations of an object that must be the one of this UID.
+	// Annotate sets annotations and labels of an object that must be the one of this UID.
 	Annotate struct {
 		Resource    string
 		Name        string
 		UID         types.UID
 		Annotations map[string]string
+		Labels      map[string]string
 	}
 
 	// Delete deletes an object that must be the one of this UID.

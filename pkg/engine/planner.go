@@ -75,6 +75,7 @@ func (p *planner) planChanges() {
 	p.planElection()
 	p.planObjects()
 	p.do(p.identity.annotate...)
+	p.planPodLabels()
 	p.planConfigRefresh()
 	p.planRestart()
 	// Last, so that a foreign Secret of such a name holds nothing else up.

@@ -64,7 +64,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 	s.Lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "db-primary", UID: "lease-uid", Labels: naming.SelectorLabels("db")}}
 	s.makePod(shape)
 	s.makeInstance(shape)
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1, OwnerReferences: controlledBy("db-uid")}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}
 	set.Spec.Template.Annotations = s.Pods["db-0"].Annotations
 	s.StatefulSets = map[string]*appsv1.StatefulSet{"db": set}
 	// The credentials were derived from what the first plan asks for.
@@ -100,6 +100,10 @@ func claim(databaseUID, id string) *corev1.PersistentVolumeClaim {
 	return c
 }
 
+func controlledBy(uid types.UID) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{UID: uid, Controller: new(true)}}
+}
+
 func bindingFields(db *dbv1.Database) []metav1.ManagedFieldsEntry {
 	return ownedData(slices.Collect(maps.Keys((postgres.Engine{}).Binding(db, engine.Login{})))...)
 }
@@ -123,7 +127,8 @@ func (s scene) makePod(shape resources.Shape) {
 	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
 	s.Pods = map[string]*corev1.Pod{"db-0": {
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "db-0", UID: "pod-uid-1", Labels: map[string]string{naming.LabelGroup: "db", naming.LabelRole: "primary"},
+			Name: "db-0", UID: "pod-uid-1", OwnerReferences: controlledBy("set-uid"),
+			Labels:      map[string]string{naming.LabelManagedBy: naming.ManagedBy, naming.LabelDatabase: "db", naming.LabelGroup: "db", naming.LabelRole: "primary"},
 			Annotations: map[string]string{naming.AnnotationTemplateHash: hashes.Template, naming.AnnotationSpecHash: hashes.Spec},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
@@ -133,7 +138,7 @@ func (s scene) makePod(shape resources.Shape) {
 func (s scene) makeInstance(shape resources.Shape) {
 	hash := confighash.ConfigHash(shape.Config)
 	s.Instances = map[string]*dbv1.DatabaseInstance{"db-0": {
-		ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "instance-uid"},
+		ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "instance-uid", OwnerReferences: controlledBy("db-uid")},
 		Spec:       dbv1.DatabaseInstanceSpec{DatabaseName: "db", ConfigHash: hash, SystemID: systemID},
 		Status: dbv1.DatabaseInstanceStatus{
 			PodUID: "pod-uid-1", Ready: true, Role: dbv1.RolePrimary, SystemID: systemID, Phase: dbv1.InstanceRunning,

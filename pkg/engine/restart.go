@@ -136,7 +136,7 @@ func (p *planner) planRestart() {
 		if r.heldBy != "" {
 			continue
 		}
-		if pod := p.Pods[r.instance]; r.kind == restartPod && p.templateIsLive(pod) {
+		if pod := p.Pods[r.instance]; r.kind == restartPod && p.OwnsPod(pod) && p.templateIsLive(pod) {
 			p.do(Delete{Resource: Pods, Name: pod.Name, UID: pod.UID, Reason: r.reason})
 		}
 		return

@@ -44,8 +44,8 @@ const Finalizer = Group + "/cleanup"
 
 // Annotations.
 const (
-	// AnnotationDatabaseUID has the UID of the Database that an object without owner reference
-	// (claims, credentials) was made for.
+	// AnnotationDatabaseUID has the UID of the Database that an object was made for: the only tie of
+	// those without owner reference (claims, credentials), and what tells that another lost its own.
 	AnnotationDatabaseUID = Group + "/database-uid"
 	// AnnotationEngine, AnnotationMajorVersion and AnnotationSystemID on a claim are the facts that outlive
 	// a Database: a new one of the same name takes the volume over only when they agree.

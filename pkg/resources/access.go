@@ -11,7 +11,7 @@ import (
 // ServiceAccount is the identity of the Database's agents.
 func ServiceAccount(db *dbv1.Database) *corev1ac.ServiceAccountApplyConfiguration {
 	return corev1ac.ServiceAccount(naming.Agent(db.Name), db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
+		WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 		WithAutomountServiceAccountToken(false)
 }
 
@@ -20,7 +20,7 @@ func ServiceAccount(db *dbv1.Database) *corev1ac.ServiceAccountApplyConfiguratio
 func Role(db *dbv1.Database, shape Shape) *rbacv1ac.RoleApplyConfiguration {
 	instances := shape.InstanceNames()
 	role := rbacv1ac.Role(naming.Agent(db.Name), db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
+		WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 		WithRules(
 			rule(dbv1.GroupName, "databaseinstances", instances, "get", "list", "watch"),
 			rule(dbv1.GroupName, "databaseinstances/status", instances, "patch"),
@@ -44,7 +44,7 @@ func rule(group, resource string, names []string, verbs ...string) *rbacv1ac.Pol
 func RoleBinding(db *dbv1.Database) *rbacv1ac.RoleBindingApplyConfiguration {
 	name := naming.Agent(db.Name)
 	return rbacv1ac.RoleBinding(name, db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
+		WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 		WithRoleRef(rbacv1ac.RoleRef().WithAPIGroup("rbac.authorization.k8s.io").WithKind("Role").WithName(name)).
 		WithSubjects(rbacv1ac.Subject().WithKind("ServiceAccount").WithName(name).WithNamespace(db.Namespace))
 }

@@ -31,7 +31,7 @@ func DisruptionBudgets(db *dbv1.Database, shape Shape) []*policyv1ac.PodDisrupti
 	budget := func(role dbv1.InstanceRole, available int) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
 		pods := merged(naming.SelectorLabels(db.Name), map[string]string{naming.LabelRole: string(role)})
 		return policyv1ac.PodDisruptionBudget(naming.Disruption(db.Name, string(role)), db.Namespace).
-			WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
+			WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 			WithSpec(policyv1ac.PodDisruptionBudgetSpec().
 				WithMinAvailable(intstr.FromInt(available)).
 				WithSelector(metav1ac.LabelSelector().WithMatchLabels(pods)))

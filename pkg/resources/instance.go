@@ -8,6 +8,6 @@ import (
 // Instance is the object through which the operator tells an agent what to be.
 func Instance(db *dbv1.Database, name string, spec *dbv1ac.DatabaseInstanceSpecApplyConfiguration) *dbv1ac.DatabaseInstanceApplyConfiguration {
 	return dbv1ac.DatabaseInstance(name, db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
+		WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 		WithSpec(spec)
 }

@@ -129,7 +129,7 @@ func spread(affinity *corev1.Affinity, db *dbv1.Database, group string) {
 	}
 	anti := affinity.PodAntiAffinity
 	term := func(key string) corev1.PodAffinityTerm {
-		return corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: &metav1.LabelSelector{MatchLabels: selector(db, group)}}
+		return corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: &metav1.LabelSelector{MatchLabels: Selector(db, group)}}
 	}
 	prefer := func(weight int32, key string) {
 		anti.PreferredDuringSchedulingIgnoredDuringExecution = append(anti.PreferredDuringSchedulingIgnoredDuringExecution,

@@ -12,7 +12,7 @@ import (
 // ConfigMap has the engine's configuration files.
 func ConfigMap(db *dbv1.Database, shape Shape) *corev1ac.ConfigMapApplyConfiguration {
 	return corev1ac.ConfigMap(naming.Config(db.Name), db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).
+		WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 		WithData(shape.Config)
 }
 
@@ -42,7 +42,7 @@ func clientService(db *dbv1.Database, shape Shape, name string, pods map[string]
 		}
 	}
 	return corev1ac.Service(name, db.Namespace).
-		WithLabels(Labels(db)).WithAnnotations(annotations).WithOwnerReferences(ownerReference(db)).
+		WithLabels(Labels(db)).WithAnnotations(merged(annotations, madeFor(db))).WithOwnerReferences(ownerReference(db)).
 		WithSpec(corev1ac.ServiceSpec().
 			WithType(serviceType).WithSelector(pods).
 			WithPorts(servicePort(naming.PortNameDatabase, shape.ClientPort)))
@@ -59,7 +59,7 @@ func HeadlessService(db *dbv1.Database, shape Shape) *corev1ac.ServiceApplyConfi
 		spec.WithPorts(servicePort(naming.PortNamePeers, naming.PortPeers))
 	}
 	return corev1ac.Service(naming.HeadlessService(db.Name), db.Namespace).
-		WithLabels(Labels(db)).WithOwnerReferences(ownerReference(db)).WithSpec(spec)
+		WithLabels(Labels(db)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).WithSpec(spec)
 }
 
 // servicePort targets the pod's port by name, so that a changed number needs no second Service.

@@ -70,16 +70,21 @@ func Labels(db *dbv1.Database) map[string]string {
 	return labels
 }
 
-// podLabels are those of a group's pods and claims.
-func podLabels(db *dbv1.Database, group string) map[string]string {
+// madeFor marks every object with the Database that it was made for.
+func madeFor(db *dbv1.Database) map[string]string {
+	return map[string]string{naming.AnnotationDatabaseUID: string(db.UID)}
+}
+
+// PodLabels are those of a group's pods and claims.
+func PodLabels(db *dbv1.Database, group string) map[string]string {
 	labels := Labels(db)
 	labels[naming.LabelGroup] = group
 	labels[naming.LabelComponent] = "database"
 	return labels
 }
 
-// selector finds the pods of a group. It cannot change, so it holds nothing that may.
-func selector(db *dbv1.Database, group string) map[string]string {
+// Selector finds the pods of a group. It cannot change, so it holds nothing that may.
+func Selector(db *dbv1.Database, group string) map[string]string {
 	s := naming.SelectorLabels(db.Name)
 	s[naming.LabelGroup] = group
 	return s

@@ -27,7 +27,7 @@ func StatefulSet(db *dbv1.Database, shape Shape, group Group, agentImage string,
 		WithPodManagementPolicy(appsv1.ParallelPodManagement).
 		WithUpdateStrategy(appsv1ac.StatefulSetUpdateStrategy().WithType(appsv1.OnDeleteStatefulSetStrategyType)).
 		WithRevisionHistoryLimit(2).
-		WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(db, group.Name))).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(Selector(db, group.Name))).
 		WithTemplate(template)
 	switch {
 	case live != nil:
@@ -38,13 +38,13 @@ func StatefulSet(db *dbv1.Database, shape Shape, group Group, agentImage string,
 		spec.WithVolumeClaimTemplates(claimTemplate(db, shape, group.Name))
 	}
 	return appsv1ac.StatefulSet(group.Name, db.Namespace).
-		WithLabels(podLabels(db, group.Name)).WithOwnerReferences(ownerReference(db)).
+		WithLabels(PodLabels(db, group.Name)).WithAnnotations(madeFor(db)).WithOwnerReferences(ownerReference(db)).
 		WithSpec(spec)
 }
 
 // claimTemplate carries the identity of the Database in annotations: the claim outlives it.
 func claimTemplate(db *dbv1.Database, shape Shape, group string) *corev1ac.PersistentVolumeClaimApplyConfiguration {
-	facts := merged(shape.Recorded, map[string]string{naming.AnnotationDatabaseUID: string(db.UID)})
+	facts := merged(shape.Recorded, madeFor(db))
 	storage := db.Spec.Storage
 	spec := corev1ac.PersistentVolumeClaimSpec().
 		WithAccessModes(corev1.ReadWriteOnce).
@@ -55,7 +55,7 @@ func claimTemplate(db *dbv1.Database, shape Shape, group string) *corev1ac.Persi
 		spec.WithStorageClassName(*storage.StorageClassName)
 	}
 	claim := corev1ac.PersistentVolumeClaim(naming.ClaimTemplate, "").
-		WithLabels(podLabels(db, group)).WithAnnotations(facts).WithSpec(spec)
+		WithLabels(PodLabels(db, group)).WithAnnotations(facts).WithSpec(spec)
 	claim.Namespace = nil
 	return claim
 }
@@ -64,7 +64,7 @@ func claimTemplate(db *dbv1.Database, shape Shape, group string) *corev1ac.Persi
 // that shape it.
 func podTemplate(db *dbv1.Database, shape Shape, group, agentImage string) *corev1ac.PodTemplateSpecApplyConfiguration {
 	spec := podSpec(db, shape, group, agentImage)
-	labels, annotations := podLabels(db, group), map[string]string{}
+	labels, annotations := PodLabels(db, group), madeFor(db)
 	if extra := db.Spec.PodMetadata; extra != nil {
 		for k, v := range extra.Labels {
 			if _, ours := labels[k]; !ours {

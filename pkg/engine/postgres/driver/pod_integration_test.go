@@ -276,7 +276,9 @@ func (p *pod) owner() string {
 	return fmt.Sprintf("%d:%d", p.credential.Uid, p.credential.Gid)
 }
 
-func (p *pod) path(names ...string) string { return filepath.Join(append([]string{p.dir}, names...)...) }
+func (p *pod) path(names ...string) string {
+	return filepath.Join(append([]string{p.dir}, names...)...)
+}
 
 func (p *pod) write(name, content string) {
 	p.t.Helper()
