@@ -20,6 +20,7 @@ import (
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/testing/apiserver"
+	"github.com/platform-io/database-operator/pkg/testing/simulation"
 )
 
 // operatorRules are those of manifests/rbac.
@@ -189,7 +190,7 @@ func TestAnAgentPutsItsOwnLeaseBack(t *testing.T) {
 
 // A Database in a namespace that is being deleted does not hold it up, whatever its policy.
 func TestANamespaceWithADatabaseInItGoesAway(t *testing.T) {
-	w := newWorldWith(t, "--controllers", "namespace-controller,garbage-collector-controller")
+	w := newWorldWith(t, simulation.Options{}, "--controllers", "namespace-controller,garbage-collector-controller")
 	w.start(unlimited)
 	w.create(w.basic("db", func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionSnapshot }))
 	w.waitReady("db")

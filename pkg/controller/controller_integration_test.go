@@ -18,6 +18,7 @@ import (
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/testing/simulation"
 )
 
 func TestADatabaseBecomesReady(t *testing.T) {
@@ -254,6 +255,25 @@ func TestARetainedVolumeSurvivesADatabaseThatDoesNotAdoptIt(t *testing.T) {
 	w.waitFor("db", dbv1.ConditionProvisioned, metav1.ConditionFalse, dbv1.ReasonAdoptionRequired)
 	w.delete("db")
 	w.gone("db", true)
+}
+
+// Nobody was let in before the identity of the data was recorded: what there is on the volume is
+// nobody's data.
+func TestADatabaseThatIsDeletedWhileItIsMadeCanBeMadeAgain(t *testing.T) {
+	w := newWorldWith(t, simulation.Options{Bootstrap: 2 * time.Second})
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	w.eventually("a new database is being made", func() (bool, string) {
+		dbi, err := w.databases.DatabaseV1().DatabaseInstances(w.namespace).Get(t.Context(), "db-0", metav1.GetOptions{})
+		return err == nil && dbi.Status.Phase == dbv1.InstanceInitializing, errorText(err)
+	})
+	w.delete("db")
+	w.gone("db", true)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	if n := w.sim.Bootstraps(w.namespace, "data-db-0"); n != 1 {
+		t.Errorf("%d databases were made on the volume, want 1", n)
+	}
 }
 
 func TestAVolumeThatIsNotKnownToBeOursStopsTheOperator(t *testing.T) {

@@ -114,13 +114,14 @@ func (c *Controller) annotate(ctx context.Context, db *dbv1.Database, a engine.A
 	return nil
 }
 
-// delete deletes an object of one UID. That it is gone already is success.
+// delete deletes an object of one UID, or of one version. That it is gone already is success.
 func (c *Controller) delete(ctx context.Context, db *dbv1.Database, d engine.Delete) error {
 	k := c.kinds[kindByResource[d.Resource]]
-	err := k.client(db.Namespace).delete(ctx, d.Name, metav1.DeleteOptions{
-		Preconditions:     &metav1.Preconditions{UID: &d.UID},
-		PropagationPolicy: new(metav1.DeletePropagationBackground),
-	})
+	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &d.UID}, PropagationPolicy: new(metav1.DeletePropagationBackground)}
+	if d.ResourceVersion != "" {
+		options.Preconditions.ResourceVersion = &d.ResourceVersion
+	}
+	err := k.client(db.Namespace).delete(ctx, d.Name, options)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}

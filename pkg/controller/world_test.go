@@ -47,11 +47,11 @@ type world struct {
 // newWorld makes a world without an operator in it.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldWith(t)
+	return newWorldWith(t, simulation.Options{})
 }
 
-// newWorldWith makes a world on an API server that was started with flags.
-func newWorldWith(t *testing.T, flags ...string) *world {
+// newWorldWith makes a world of another pace, on an API server that was started with flags.
+func newWorldWith(t *testing.T, pace simulation.Options, flags ...string) *world {
 	t.Helper()
 	config := rest.CopyConfig(apiserver.Start(t, flags...))
 	config.QPS, config.Burst = 500, 1000
@@ -60,7 +60,8 @@ func newWorldWith(t *testing.T, flags ...string) *world {
 		kube: kubernetes.NewForConfigOrDie(config), databases: versioned.NewForConfigOrDie(config),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	sim, err := simulation.Start(ctx, w.kube, w.databases, simulation.Options{Namespace: w.namespace, ReportInterval: 20 * time.Millisecond})
+	pace.Namespace, pace.ReportInterval = w.namespace, 20*time.Millisecond
+	sim, err := simulation.Start(ctx, w.kube, w.databases, pace)
 	if err != nil {
 		t.Fatal(err)
 	}

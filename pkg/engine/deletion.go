@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -17,10 +18,9 @@ import (
 //     says so by an annotation.
 //  2. the StatefulSets, and with them the pods, which stop their engines cleanly.
 //  3. policy Delete: claims and Secrets, which have no owner and would otherwise stay.
+//     Retain keeps them, with the facts by which a Database of the same name takes them over: the identity
+//     of the data, or that nobody was ever let in. A claim that never had a volume retains nothing.
 //  4. the finalizer. The garbage collector takes the rest.
-//
-// Retain keeps what step 3 would delete; claims and Secrets already carry the facts by which a
-// Database of the same name takes them over.
 
 // planDeletion carries out the deletion policy.
 func (p *planner) planDeletion() {
@@ -33,8 +33,12 @@ func (p *planner) planDeletion() {
 		return
 	}
 	remaining := p.deletePods()
-	if remaining == "" && dbv1.EffectiveDeletionPolicy(p.Database) == dbv1.DeletionDelete {
+	switch {
+	case remaining != "":
+	case dbv1.EffectiveDeletionPolicy(p.Database) == dbv1.DeletionDelete:
 		remaining = p.deleteData()
+	case !p.NamespaceTerminating:
+		remaining = p.retainData()
 	}
 	if remaining == "" {
 		p.do(RemoveFinalizer{})
@@ -106,6 +110,45 @@ func (p *planner) deleteData() string {
 	}
 	if remaining > 0 {
 		return fmt.Sprintf("%d volumes and Secrets are being deleted", remaining)
+	}
+	return ""
+}
+
+// retainData completes the facts on what outlives the Database, and says what is still to be done.
+//
+// The status is that of the deletion's own version of the object or a later one, and no identity is
+// recorded once it is being deleted. So one that is not in it was never relied on, and no agent was told
+// to let anybody in.
+func (p *planner) retainData() string {
+	if p.engine == nil {
+		// Nothing was ever made for it.
+		return ""
+	}
+	p.shape = p.engine.Shape(p.Database)
+	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
+	remaining := 0
+	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
+		claim := p.Claims[name]
+		if p.identity.recorded != "" || claim.Annotations[naming.AnnotationDatabaseUID] != string(p.Database.UID) || claim.Annotations[naming.AnnotationSystemID] != "" {
+			continue
+		}
+		switch {
+		case claim.Spec.VolumeName == "" && claim.Status.Phase == corev1.ClaimPending:
+			remaining++
+			if claim.DeletionTimestamp == nil {
+				p.do(Delete{Resource: Claims, Name: name, UID: claim.UID, ResourceVersion: claim.ResourceVersion, Reason: "it never had a volume"})
+			}
+		case !isUnused(claim):
+			remaining++
+			p.do(Annotate{Resource: Claims, Name: name, UID: claim.UID, Annotations: map[string]string{naming.AnnotationUnused: string(p.Database.UID)}})
+		}
+	}
+	if p.identity.recorded != "" {
+		remaining += len(p.identity.annotate)
+		p.do(p.identity.annotate...)
+	}
+	if remaining > 0 {
+		return "what is retained is being marked"
 	}
 	return ""
 }

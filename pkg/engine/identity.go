@@ -22,6 +22,11 @@ import (
 //
 // A volume that was there before its Database goes the other way: its facts must agree with the
 // spec and with the credentials, or a person must say so; then step 2 records them.
+//
+// A Database that is deleted before step 2 never let anybody in, for that is step 4. Its deletion says
+// so on its claim, and the next Database of the name takes that volume as one made for itself: what
+// an agent finds on it, it reports, and makes a new database only if it is empty. Without that word,
+// nothing is known: a claim without a system identifier may have lost it.
 
 // claimState is what a claim is to a Database.
 type claimState int
@@ -33,6 +38,8 @@ const (
 	claimOurs
 	// claimAdoptable: it was made for another Database of this name, and all facts agree.
 	claimAdoptable
+	// claimUnused: it was made for another Database of this name, which never let anybody in.
+	claimUnused
 	// claimForeign: it may hold data, and nothing says that it is ours.
 	claimForeign
 )
@@ -66,10 +73,18 @@ func classifyByFacts(o *Observation, shape resources.Shape, claim *corev1.Persis
 		return claimAdoptable, ""
 	case said != "":
 		return claimForeign, fmt.Sprintf("it has system identifier %s, and the annotation %s says %s", identity, naming.AnnotationAdopt, said)
+	case identity == "" && isUnused(claim):
+		return claimUnused, ""
 	case identity == "":
 		return claimForeign, "it has no record of what is on it"
 	}
 	return classifyByAccounts(o, identity)
+}
+
+// isUnused: the last Database that the claim was made for never let anybody in.
+func isUnused(claim *corev1.PersistentVolumeClaim) bool {
+	uid := claim.Annotations[naming.AnnotationDatabaseUID]
+	return uid != "" && claim.Annotations[naming.AnnotationUnused] == uid
 }
 
 // classifyByAccounts asks that the retained accounts belong to the same data: then passwords and
@@ -124,6 +139,17 @@ func (id *identity) judgeClaim(o *Observation, shape resources.Shape, instance s
 	case claimAbsent:
 	case claimForeign:
 		id.foreign = adoptionMessage(o.Database, o.Claims[name], why)
+	case claimUnused:
+		if id.recorded != "" {
+			// There is data, and it is not on this volume.
+			id.foreign = adoptionMessage(o.Database, o.Claims[name], "it was never used")
+			return
+		}
+		id.onClaims = false
+		id.annotate = append(id.annotate, Annotate{
+			Resource: Claims, Name: name, UID: o.Claims[name].UID, Labels: naming.SelectorLabels(o.Database.Name),
+			Annotations: map[string]string{naming.AnnotationDatabaseUID: string(o.Database.UID)},
+		})
 	case claimAdoptable:
 		if id.recorded == "" {
 			id.record = o.Claims[name].Annotations[naming.AnnotationSystemID]

@@ -77,12 +77,13 @@ type (
 		Labels      map[string]string
 	}
 
-	// Delete deletes an object that must be the one of this UID.
+	// Delete deletes an object that must be the one of this UID, and of this version if one is given.
 	Delete struct {
-		Resource string
-		Name     string
-		UID      types.UID
-		Reason   string
+		Resource        string
+		Name            string
+		UID             types.UID
+		ResourceVersion string
+		Reason          string
 	}
 )
 

@@ -52,6 +52,9 @@ const (
 	AnnotationEngine       = Group + "/engine"
 	AnnotationMajorVersion = Group + "/major-version"
 	AnnotationSystemID     = Group + "/system-id"
+	// AnnotationUnused on a claim has the UID of the Database that it was made for, when that one was
+	// deleted before it let anybody in.
+	AnnotationUnused = Group + "/unused"
 	// AnnotationAdopt on a Database is a person's word that the volume of this system
 	// identifier is its own.
 	AnnotationAdopt = Group + "/adopt"
