@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,10 +21,13 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/platform-io/database-operator/pkg/agent"
+	"github.com/platform-io/database-operator/pkg/agent/election"
+	"github.com/platform-io/database-operator/pkg/agent/elector"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine/postgres/driver"
 	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/record"
 )
 
 // runOptions are the flags of run, which the pod template gives.
@@ -33,6 +38,7 @@ type runOptions struct {
 	gracePeriod                                   time.Duration
 	logFormat, logLevel                           string
 	listen, kubeconfig                            string
+	listenPeers, tlsDir, replicationDir           string
 }
 
 func newRunCommand() *cobra.Command {
@@ -57,6 +63,9 @@ func newRunCommand() *cobra.Command {
 	flags.StringVar(&o.logFormat, "log-format", "json", "format of the log: json or text")
 	flags.StringVar(&o.logLevel, "log-level", "info", "lowest level that is logged: debug, info, warning or error")
 	flags.StringVar(&o.listen, "listen", ":"+strconv.Itoa(naming.PortAgent), "address of probes and metrics")
+	flags.StringVar(&o.listenPeers, "listen-peers", ":"+strconv.Itoa(naming.PortPeers), "address for the agents of other instances")
+	flags.StringVar(&o.tlsDir, "tls-dir", naming.PathAgentTLS, "folder with the certificate by which agents know each other")
+	flags.StringVar(&o.replicationDir, "replication-dir", naming.PathReplication, "folder with the password of the replication account")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; by default the pod's own account is used")
 	return command
 }
@@ -114,8 +123,9 @@ func (o *runOptions) run() error {
 	logger.Info("Starting", "version", version(), "engine", o.engine, "instance", klog.KRef(o.namespace, o.instance), "pid", os.Getpid())
 	return agent.New(agent.Options{
 		Database: o.database, Instance: o.instance, Namespace: o.namespace, PodUID: o.podUID,
-		VolumeDir: o.dataDir, ConfigDir: o.configDir, GracePeriod: o.gracePeriod, Listen: o.listen, Version: version(), TokenFile: config.BearerTokenFile,
+		VolumeDir: o.dataDir, ConfigDir: o.configDir, GracePeriod: o.gracePeriod, Listen: o.listen, Port: o.port, Version: version(), TokenFile: config.BearerTokenFile,
 		Driver: engine, Supervisor: supervisor, Kube: kube, Databases: databases, Metrics: metrics,
+		NewElector: o.elector(config, metrics),
 	}).Run(ctx)
 }
 
@@ -123,9 +133,30 @@ func (o *runOptions) run() error {
 func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntry)) (agent.Driver, error) {
 	switch dbv1.Engine(o.engine) {
 	case dbv1.PostgreSQL:
-		return driver.New(driver.Options{VolumeDir: o.dataDir, RunDir: o.runDir, Port: o.port, Supervisor: supervisor, Log: log}), nil
+		return driver.New(driver.Options{
+			VolumeDir: o.dataDir, RunDir: o.runDir, Port: o.port, Supervisor: supervisor, Log: log,
+			PasswordFile: filepath.Join(o.replicationDir, naming.KeyReplication),
+		}), nil
 	default:
 		return nil, fmt.Errorf("--engine: this agent does not run %q", o.engine)
+	}
+}
+
+// elector makes the elections' client, with connections to the API server of its own: a slow list
+// elsewhere must not hold up a renewal.
+func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics) func(elector.Memory, func(election.Want)) (agent.Elector, error) {
+	own := elector.NewMetrics(metrics.Registerer())
+	return func(memory elector.Memory, want func(election.Want)) (agent.Elector, error) {
+		return elector.New(elector.Options{
+			Instance: o.instance, Identity: record.Identity{Pod: o.instance, UID: o.podUID},
+			Namespace: o.namespace, LeaseName: naming.Lease(o.database), API: rest.CopyConfig(config),
+			Peers: elector.PeerOptions{
+				Listen: o.listenPeers, TLSDir: o.tlsDir, Port: naming.PortPeers,
+				Host: func(instance string) string { return naming.InstanceHost(instance, o.database, o.namespace) },
+			},
+			Memory: memory, Clock: elector.SystemClock{}, Metrics: own, NewName: rand.Text, Want: want,
+			SetDeadline: func(elector.Deadline) {},
+		})
 	}
 }
 

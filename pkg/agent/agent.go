@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
+	"github.com/platform-io/database-operator/pkg/agent/election"
+	"github.com/platform-io/database-operator/pkg/agent/elector"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 )
@@ -42,6 +44,8 @@ type Options struct {
 
 	// GracePeriod is the time from SIGTERM to SIGKILL.
 	GracePeriod time.Duration
+	// Port is the engine's.
+	Port int
 	// Listen is the address of probes and metrics.
 	Listen string
 	// TokenFile has the token that Kube and Databases use, if it is in a file.
@@ -49,7 +53,10 @@ type Options struct {
 	// Version is the agent's own.
 	Version string
 
-	Driver     Driver
+	Driver Driver
+	// NewElector makes what decides whether this instance is the primary, once the volume is this
+	// agent's; nil where there is nothing to elect.
+	NewElector func(memory elector.Memory, want func(election.Want)) (Elector, error)
 	Supervisor *Supervisor
 	Kube       kubernetes.Interface
 	Databases  clientset.Interface
@@ -68,6 +75,12 @@ type Agent struct {
 	// background ends with the agent, not with SIGTERM: a stop needs all of it.
 	background context.Context //nolint:containedctx // the lifetime of the agent's goroutines
 	heartbeat  atomic.Int64
+	elector    Elector
+	// pulse knows when the volume and the engine last answered.
+	pulse *elector.Pulse
+	// wholeSeq is memory.repl.whole, for the goroutine that looks; looks makes it look at once.
+	wholeSeq atomic.Uint64
+	looks    chan struct{}
 }
 
 // memory is owned by the loop.
@@ -97,13 +110,22 @@ type memory struct {
 	mountError     string
 	labelCheckedAt time.Time
 
-	busy   bool
-	cancel context.CancelFunc
+	podsAt time.Time
+	// healthyAt is when the volume and the engine last answered, by the elector's clock.
+	healthyAt time.Duration
+	// gone are the members whose pods the API shows as missing or not ready.
+	gone map[string]bool
+	// progress is what a long step said last.
+	progress string
+
+	busy     bool
+	busyWith stepKind
+	cancel   context.CancelFunc
 }
 
 // New makes an agent.
 func New(options Options) *Agent {
-	return &Agent{Options: options, events: make(chan func(*memory), 16), health: &health{}}
+	return &Agent{Options: options, events: make(chan func(*memory), 16), health: &health{}, looks: make(chan struct{}, 1)}
 }
 
 // Run runs the instance until the context ends and its engine is down.
@@ -126,6 +148,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.reporter = newReporter(a.Databases, a.Namespace, a.Instance, a.Metrics)
 	group.Go(func() { a.reporter.run(background) })
 	group.Go(func() { a.watch(background) })
+	if a.elector != nil {
+		group.Go(func() { a.elect(background) })
+		group.Go(func() { a.pulse.Run(background) })
+	}
 	a.loop(ctx, m)
 	a.reporter.flush(background, exitMargin/2)
 	return nil
@@ -163,6 +189,9 @@ func (a *Agent) open(ctx context.Context) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.openElection(store); err != nil {
+		return nil, err
+	}
 	return a.remember(state), nil
 }
 
@@ -180,6 +209,9 @@ func (a *Agent) remember(state State) *memory {
 	if r := state.Refused; r != nil {
 		m.config.refused, m.config.refusal = r.Hash, r.Words
 	}
+	if a.elector != nil {
+		m.repl = &replication{}
+	}
 	return m
 }
 
@@ -196,6 +228,7 @@ func (a *Agent) loop(ctx context.Context, m *memory) {
 		case <-stopping:
 			stopping = nil
 			m.stopping = true
+			m.leaveUntil = time.Now().Add((a.GracePeriod - exitMargin) * 9 / 10)
 			if m.busy {
 				m.cancel()
 			}
@@ -222,6 +255,8 @@ func wakeUp(m *memory) (<-chan time.Time, func()) {
 func (a *Agent) turn(ctx context.Context, m *memory) bool {
 	a.beat()
 	a.observe(m)
+	a.tellElection(m)
+	a.lookAtPods(m)
 	next := nextStep(&m.observed, a.Driver.Engine(), m.spec)
 	if next.kind == stepWait && m.instance != nil {
 		m.settledGeneration = m.instance.Generation
@@ -250,6 +285,9 @@ func (a *Agent) observe(m *memory) {
 	} else {
 		a.observeMount(m)
 	}
+	if a.pulse != nil {
+		m.healthyAt = a.pulse.At()
+	}
 	m.labelDue = m.now.Sub(m.labelCheckedAt) >= labelPeriod
 	m.fresh = m.instance != nil
 	m.awaitSpec = !m.fresh && m.now.Before(m.awaitUntil)
@@ -271,13 +309,14 @@ func (a *Agent) begin(ctx context.Context, m *memory, next step) {
 	logger.V(2).Info("Step", "step", next.kind, "account", next.account, "why", next.message)
 	base := a.background
 	stepCtx, cancel := context.WithCancel(base)
-	m.busy, m.cancel = true, cancel
+	m.busy, m.busyWith, m.cancel = true, next.kind, cancel
+	m.between = next.kind == stepStart || next.kind == stepStop
 	action := a.action(m, next)
 	go func() {
 		defer cancel()
 		update, err := action(stepCtx)
 		a.post(base, func(m *memory) {
-			m.busy, m.cancel = false, nil
+			m.busy, m.cancel, m.between = false, nil, false
 			if update != nil {
 				update(m)
 			}
@@ -293,7 +332,7 @@ func (a *Agent) finish(logger klog.Logger, m *memory, next step, err error) {
 		delete(m.failures, key)
 		return
 	}
-	if m.stopping && errors.Is(err, context.Canceled) {
+	if (m.stopping || m.repl != nil) && errors.Is(err, context.Canceled) {
 		return
 	}
 	if m.failures[key] == nil {
@@ -302,6 +341,14 @@ func (a *Agent) finish(logger klog.Logger, m *memory, next step, err error) {
 	m.retryAt[key] = m.failures[key].fail(time.Now())
 	a.Metrics.stepFailed(next.kind)
 	logger.Error(err, "Step failed", "step", next.kind, "account", next.account)
+}
+
+// elect runs the elector; its end is the end of the process, because nobody else may fence the engine.
+func (a *Agent) elect(ctx context.Context) {
+	err := a.elector.Run(ctx)
+	if err != nil && ctx.Err() == nil {
+		klog.FromContext(ctx).Error(err, "The election ended")
+	}
 }
 
 // post gives the loop an event.

@@ -120,10 +120,16 @@ func (a *Agent) password(ctx context.Context, account *dbv1.InstanceAccount) (st
 
 // label makes the pod's label say the role. Only the pod of our own UID is changed: another one of
 // the same name has its own agent.
-func (a *Agent) label(role dbv1.InstanceRole) action {
+func (a *Agent) label(role dbv1.InstanceRole, others []string) action {
 	return func(ctx context.Context) (func(*memory), error) {
 		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 		defer cancel()
+		if role == dbv1.RolePrimary {
+			// The Service must lead to one at a time: the old one's label goes first.
+			if err := a.takeLabels(ctx, others); err != nil {
+				return nil, err
+			}
+		}
 		pods := a.Kube.CoreV1().Pods(a.Namespace)
 		pod, err := pods.Get(ctx, a.Instance, metav1.GetOptions{})
 		if err != nil {

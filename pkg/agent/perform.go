@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
@@ -47,11 +48,13 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepEndOperation:
 		return a.endOperation(m)
 	case stepLabel:
-		return a.label(m.role())
+		return a.label(m.role(), m.others(a.Instance))
 	case stepAccount:
 		return a.account(m.spec, next.account)
 	case stepWait, stepExit:
 		// The loop itself does these.
+	default:
+		return a.replicationAction(m, next)
 	}
 	return func(context.Context) (func(*memory), error) {
 		return nil, fmt.Errorf("no such step: %s", next.kind)
@@ -65,7 +68,11 @@ func (a *Agent) inspect(ctx context.Context) (func(*memory), error) {
 	if err != nil {
 		return func(m *memory) { m.lastError = err.Error() }, err
 	}
+	end := a.endOfLog(ctx, volume)
 	return func(m *memory) {
+		if m.repl != nil {
+			m.repl.endOfLog = end
+		}
 		if m.volume == nil || m.volumeStale {
 			klog.FromContext(a.background).Info("Looked at the volume", "state", volume.State, "systemID", volume.SystemID, "message", volume.Message)
 		}
@@ -190,7 +197,23 @@ func (a *Agent) fallBack(failed, good, words string) action {
 // start starts the engine. What is counted is tries.
 func (a *Agent) start(m *memory) action {
 	starts := m.engineStarts + 1
+	engine, replicates := a.Driver.(Replicator)
+	replicates = replicates && m.repl != nil
+	var want election.Want
+	var source *Source
+	var name string
+	if replicates {
+		want, name = m.repl.Want, m.repl.Disk.Name
+		source = m.sourceOf(want.Source, m.spec)
+	}
 	return func(ctx context.Context) (func(*memory), error) {
+		var done carriedOut
+		if replicates {
+			var err error
+			if done, err = a.prepare(ctx, engine, want, name, source); err != nil {
+				return func(m *memory) { m.lastError = err.Error() }, fmt.Errorf("prepare the start: %w", err)
+			}
+		}
 		if err := a.store.Update(func(s *State) { s.EngineStarts = starts }); err != nil {
 			// A full volume must not keep the engine down: it cannot be grown out of otherwise.
 			klog.FromContext(ctx).Error(err, "The start could not be counted")
@@ -200,6 +223,9 @@ func (a *Agent) start(m *memory) action {
 		engine, failure := a.Driver.Start(a.background, a.configs.Path())
 		return func(m *memory) {
 			m.engineStarts = starts
+			if m.repl != nil {
+				m.repl.done, m.repl.endOfLog, m.repl.seenAt = done, nil, time.Time{}
+			}
 			if failure != nil {
 				// It counts as an end, so that its backoff is the same.
 				m.readyAt = time.Time{}
@@ -221,6 +247,14 @@ func (a *Agent) engineStarted(m *memory, engine Engine) {
 		a.post(a.background, func(m *memory) { a.engineEnded(m, engine, engine.Err()) })
 	}()
 	go a.poll(a.background, engine)
+	if replicator, ok := a.Driver.(Replicator); ok && m.repl != nil {
+		go a.look(a.background, engine, replicator)
+		if m.repl.Want.Kill {
+			// It was lost while the engine was being started.
+			m.stopAsked = true
+			engine.Stop(StopKill)
+		}
+	}
 }
 
 // engineEnded notes the end of an engine; it is down. Whoever comes first tells: the stop, or the
@@ -234,6 +268,15 @@ func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
 	m.process, m.engine, m.report = nil, engineDown, nil
 	m.operationDown = true
 	m.volumeStale = true
+	if m.repl != nil {
+		m.repl.done.mode, m.repl.seenAt = "", time.Time{}
+		if !m.stopAsked {
+			m.repl.crashes++
+		}
+	}
+	if m.stopping {
+		m.leaveUntil = earlier(m.leaveUntil, now.Add(handoverAfterStop))
+	}
 	delete(m.retryAt, step{kind: stepInspect}.key())
 	a.Metrics.up.Set(0)
 	if m.stopAsked {
@@ -246,6 +289,10 @@ func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
 	}
 	m.startFailed = m.readyAt.IsZero()
 	m.restartAt = m.restart.ended(now, m.readyAt)
+	if m.repl != nil && m.restart.failures <= 1 {
+		// The election limits how often; and the first time nothing is gained by waiting.
+		m.restartAt = now
+	}
 	m.lastError = "it ended by itself"
 	if err != nil {
 		m.lastError = err.Error()
@@ -287,7 +334,16 @@ func (a *Agent) stop(engine Engine, final bool) action {
 			}
 			klog.FromContext(ctx).Info("The engine does not stop in time", "mode", stage.mode)
 		}
-		return func(m *memory) { a.engineEnded(m, engine, engine.Err()) }, nil
+		var end *Position
+		if engine.Err() == nil {
+			end = a.endOfLog(ctx, Volume{State: VolumeReady})
+		}
+		return func(m *memory) {
+			a.engineEnded(m, engine, engine.Err())
+			if m.repl != nil {
+				m.repl.endOfLog = end
+			}
+		}, nil
 	}
 }
 
@@ -310,7 +366,7 @@ func waitDone(ctx context.Context, engine Engine, limit time.Duration) (bool, er
 
 func (a *Agent) beginOperation(asked *dbv1.InstanceOperation, engine engineState) action {
 	op := &dbv1.InstanceOperationStatus{ID: asked.ID, Phase: dbv1.OperationRunning}
-	if asked.Kind != dbv1.OperationRestart {
+	if asked.Kind != dbv1.OperationRestart && a.elector == nil {
 		op.Phase, op.Message = dbv1.OperationFailed, fmt.Sprintf("This agent does not know the operation %q", asked.Kind)
 	}
 	return func(context.Context) (func(*memory), error) {
@@ -319,7 +375,7 @@ func (a *Agent) beginOperation(asked *dbv1.InstanceOperation, engine engineState
 		}
 		return func(m *memory) {
 			m.operation = op
-			m.operationDown, m.fellBack = engine == engineDown, false
+			m.operationDown, m.fellBack, m.operationSince = engine == engineDown, false, time.Now()
 			// A person asks: there is no reason to wait any longer.
 			m.restart.reset()
 			m.restartAt = time.Time{}
@@ -330,7 +386,16 @@ func (a *Agent) beginOperation(asked *dbv1.InstanceOperation, engine engineState
 func (a *Agent) endOperation(m *memory) action {
 	op := *m.operation
 	op.Phase = dbv1.OperationSucceeded
+	asked := m.spec.Operation
 	switch {
+	case asked != nil && asked.ID == op.ID && asked.Kind != dbv1.OperationRestart:
+		failure := "this engine does not elect"
+		if m.repl != nil {
+			_, failure = m.repl.operationDone(&m.observed, asked)
+		}
+		if failure != "" {
+			op.Phase, op.Message = dbv1.OperationFailed, failure
+		}
 	case m.engine != engineRunning:
 		op.Phase, op.Message = dbv1.OperationFailed, "The engine does not start: "+m.lastError
 	case m.fellBack:

@@ -12,6 +12,10 @@ const (
 	ReasonInitializationFailed = "InitializationFailed"
 	// ReasonRestarting: the engine is restarted in place, as asked.
 	ReasonRestarting = "Restarting"
+	// ReasonElecting: the election decides what the instance is.
+	ReasonElecting = "Electing"
+	// ReasonRebuilding: the data is being made fit to follow the primary.
+	ReasonRebuilding = "Rebuilding"
 	// ReasonStopping: the pod is being stopped.
 	ReasonStopping = "Stopping"
 	// ReasonFenced: a person stopped the engine on purpose.

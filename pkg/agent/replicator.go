@@ -97,6 +97,8 @@ type Replication struct {
 	Primary bool
 	// Position is the end of what was flushed (primary) or replayed (replica).
 	Position Position
+	// SourcePosition is the end of the source's log as it last said; zero when it is not known.
+	SourcePosition Position
 	// Settled: a replica has no source, has replayed all that it has, and waits for more. Then, and
 	// only then, is Position what it has.
 	Settled bool

@@ -51,6 +51,12 @@ func (a *Agent) status(m *memory, next step) dbv1.DatabaseInstanceStatus {
 	if r := m.report; r != nil {
 		s.Role, s.ServerVersion, s.Timeline, s.Engine = m.role(), r.ServerVersion, r.Timeline, r.Engine
 	}
+	if m.repl != nil {
+		m.repl.report(&s)
+	}
+	if m.progress != "" {
+		s.Message = cut(m.progress, 4096)
+	}
 	s.Ready = m.ready()
 	a.conditions(m, next, &s)
 	return s
@@ -61,7 +67,7 @@ func (a *Agent) status(m *memory, next step) dbv1.DatabaseInstanceStatus {
 func (m *memory) ready() bool {
 	return m.engine == engineRunning && !m.stopAsked && m.spec != nil && m.volume != nil &&
 		m.spec.SystemID != "" && m.spec.SystemID == m.volume.SystemID &&
-		m.role() != dbv1.RoleNone
+		m.role() != dbv1.RoleNone && (m.repl == nil || m.repl.inTouch(m.now, m.spec.Replication))
 }
 
 // appliedConfig is the version that the engine has read: until it answered, the last one that it

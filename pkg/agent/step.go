@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
@@ -69,6 +70,10 @@ type observed struct {
 	volumeStale bool
 
 	engine engineState
+	// between: a start or a stop is under way.
+	between bool
+	// repl is what is known of replication, nil for an engine that does not replicate.
+	repl *replication
 	// lastError is how the engine last ended, when nobody asked it to.
 	lastError string
 	// startFailed: it ended before it ever answered.
@@ -82,8 +87,11 @@ type observed struct {
 	config configFacts
 
 	operation *dbv1.InstanceOperationStatus
-	// operationDown: the engine was down since the operation began.
-	operationDown bool
+	// operationDown: the engine was down since the operation began; operationSince is when that was.
+	operationDown  bool
+	operationSince time.Time
+	// leaveUntil is how long an instance that is stopped may take to hand over.
+	leaveUntil time.Time
 
 	accounts map[string]accountFacts
 	report   *Report
@@ -144,6 +152,9 @@ func nextStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) ste
 	case engineDown:
 		return downStep(o, spec)
 	case engineStarting:
+		if s, ok := electedStarting(o); ok {
+			return s
+		}
 		// The health poll wakes us, or the end of the engine.
 		return waiting(phaseOfStart(o), ReasonStarting, "The engine was started and does not answer yet")
 	default:
@@ -152,6 +163,12 @@ func nextStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) ste
 }
 
 func stoppingStep(o *observed) step {
+	if o.repl != nil && o.repl.Holding && o.now.Before(o.leaveUntil) {
+		// The election stops the engine, and gives the Lease to a successor.
+		if o.engine == engineDown || o.repl.Want.Mode != election.ModeDown {
+			return waiting(dbv1.InstanceStopping, ReasonStopping, "Handing over, because the pod is being stopped")
+		}
+	}
 	if o.engine == engineDown {
 		return step{kind: stepExit, phase: dbv1.InstanceStopped, reason: ReasonStopping, message: "The pod was stopped"}
 	}
@@ -167,9 +184,9 @@ func heldBack(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) (st
 	case spec.Engine != own:
 		return waiting(dbv1.InstanceFailed, ReasonWrongEngine,
 			fmt.Sprintf("The DatabaseInstance is for %s, but this container runs %s", spec.Engine, own)), true
-	case spec.Fenced && o.engine != engineDown:
+	case spec.Fenced && o.engine != engineDown && o.repl == nil:
 		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonFenced, message: "Stopping, because the instance is fenced"}, true
-	case spec.Fenced:
+	case spec.Fenced && o.engine == engineDown:
 		return waiting(dbv1.InstanceStopped, ReasonFenced, "The instance is fenced: its engine stays down until the fence is lifted"), true
 	}
 	return step{}, false
@@ -187,6 +204,9 @@ func operationStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 	}
 	if op == nil || op.Phase != dbv1.OperationRunning {
 		return step{}, false
+	}
+	if asked != nil && asked.ID == op.ID && asked.Kind != dbv1.OperationRestart {
+		return electionOperationStep(o, asked)
 	}
 	switch {
 	case !o.operationDown && o.engine != engineDown:
@@ -218,6 +238,9 @@ func downStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 	if o.foreign(spec) {
 		return o.again(waiting(dbv1.InstanceFailed, ReasonForeignData, foreignMessage(o, spec)))
 	}
+	if s, ok := electedDown(o); ok {
+		return s
+	}
 	if s, ok := downConfigStep(o, spec); ok {
 		return s
 	}
@@ -245,6 +268,11 @@ func emptyStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 	switch {
 	case o.volume.State == VolumeUnusable:
 		return o.again(waiting(dbv1.InstanceFailed, o.volume.Reason, o.volume.Message))
+	case o.repl != nil && o.repl.Want.Mode == election.ModeClone:
+		s, _ := electedDown(o)
+		return s
+	case o.repl != nil && !spec.Bootstrap && len(spec.Members) > 1:
+		return o.again(waiting(dbv1.InstanceStarting, ReasonElecting, "The volume is empty; waiting for a primary to copy from"))
 	case spec.SystemID != "":
 		return o.again(waiting(dbv1.InstanceFailed, ReasonVolumeEmpty, fmt.Sprintf(
 			"The volume is empty, but this database exists already (system identifier %s): no new one is made in its place; "+
@@ -288,6 +316,9 @@ func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 	if o.foreign(spec) {
 		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonForeignData, message: foreignMessage(o, spec)}
 	}
+	if s, ok := electedRunning(o); ok {
+		return s
+	}
 	if o.config.change(spec) {
 		if s, ok := o.due(step{kind: stepConfig, phase: dbv1.InstanceRunning, reason: dbv1.ReasonConfigPending, message: "Applying the configuration"}); ok {
 			return s
@@ -300,6 +331,10 @@ func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 		if s, ok := o.due(step{kind: stepLabel, phase: dbv1.InstanceRunning, reason: dbv1.ReasonAsExpected}); ok {
 			return s
 		}
+	}
+	if o.repl != nil && o.role() != dbv1.RolePrimary {
+		// The primary's agent makes accounts, and replication carries them.
+		return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, "")
 	}
 	for i := range spec.Accounts {
 		account := &spec.Accounts[i]
@@ -324,11 +359,13 @@ func (f accountFacts) settled(account *dbv1.InstanceAccount) bool {
 	return f.status.Applied && f.status.Verified && reflect.DeepEqual(&f.asked, account)
 }
 
-// role is the settled role. A single instance that takes writes is the primary; with several, an
-// election decides here.
+// role is the settled role. Where there is an election, it says who is the primary.
 func (o *observed) role() dbv1.InstanceRole {
-	if o.report == nil || o.engine != engineRunning {
+	switch {
+	case o.report == nil || o.engine != engineRunning:
 		return dbv1.RoleNone
+	case o.repl != nil:
+		return o.repl.role()
 	}
 	return o.report.Role
 }

@@ -83,6 +83,8 @@ type Status struct {
 	// Disk is what the machine wants kept.
 	Disk     election.Disk
 	Handover election.HandoverOutcome
+	// Holding: the Lease is this instance's, or may be. Live: its engine may run as primary.
+	Holding, Live bool
 }
 
 // New makes an elector from what an earlier process kept.
@@ -196,6 +198,7 @@ func (e *Elector) guard() {
 
 func (e *Elector) publish() {
 	e.known.Handover = e.machine.Handover()
+	e.known.Holding, e.known.Live = e.machine.Reign()
 	status := e.known
 	e.status.Store(&status)
 	durations := election.DefaultDurations

@@ -41,6 +41,7 @@ const replicationQuery = `SELECT r.recovery,
 	CASE WHEN r.recovery THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()),
 			(SELECT min_recovery_end_timeline FROM pg_control_recovery()), (SELECT received_tli FROM pg_stat_wal_receiver))
 		ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
+	coalesce((SELECT latest_end_lsn FROM pg_stat_wal_receiver) - '0/0'::pg_lsn, 0)::bigint,
 	coalesce((SELECT status = 'streaming' FROM pg_stat_wal_receiver), false),
 	EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver'),
 	current_setting('primary_conninfo') <> '',
@@ -54,7 +55,7 @@ const replicationQuery = `SELECT r.recovery,
 // replicationFacts are a row of it.
 type replicationFacts struct {
 	recovery                       bool
-	position, received             int64
+	position, received, source     int64
 	timeline                       int64
 	streaming, receiver, hasSource bool
 	paused                         bool
@@ -84,14 +85,15 @@ func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 	now := time.Now()
 	conflict := facts.recovery && waitsForConflict(facts.startup)
 	report := agent.Replication{
-		Primary:      !facts.recovery,
-		Position:     agent.Position(facts.position),
-		Settled:      d.settling.look(now, facts, state.following() != nil),
-		Receiving:    facts.streaming,
-		ReplayPaused: facts.paused || conflict,
-		Timeline:     facts.timeline,
-		Standbys:     d.replies.standbys(now, facts.standbys),
-		Synchronous:  state.Synchronous,
+		Primary:        !facts.recovery,
+		Position:       agent.Position(facts.position),
+		SourcePosition: agent.Position(facts.source),
+		Settled:        d.settling.look(now, facts, state.following() != nil),
+		Receiving:      facts.streaming,
+		ReplayPaused:   facts.paused || conflict,
+		Timeline:       facts.timeline,
+		Standbys:       d.replies.standbys(now, facts.standbys),
+		Synchronous:    state.Synchronous,
 	}
 	alone := state.following() == nil
 	return report, d.intervene(ctx, facts.paused && alone, conflict && alone || state.KeepClientsOut)
@@ -124,7 +126,7 @@ const codeNotInThisState = "55000"
 func scanReplication(row pgx.Row) (replicationFacts, error) {
 	var facts replicationFacts
 	standbys := ""
-	if err := row.Scan(&facts.recovery, &facts.position, &facts.received, &facts.timeline, &facts.streaming, &facts.receiver,
+	if err := row.Scan(&facts.recovery, &facts.position, &facts.received, &facts.timeline, &facts.source, &facts.streaming, &facts.receiver,
 		&facts.hasSource, &facts.paused, &facts.startup, &standbys); err != nil {
 		return facts, err
 	}

@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/platform-io/database-operator/pkg/agent/election"
+	"github.com/platform-io/database-operator/pkg/agent/elector"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// The seam between the loop and the election.
+//
+//  1. The loop tells what the engine is (election.Facts), and what the operator wants (election.Spec).
+//  2. The election tells what the engine must be (election.Want), each time with a number.
+//  3. The loop brings the engine there with steps, one at a time. Facts carry the number of the Want
+//     that was whole before they were looked at: what is older proves nothing.
+//
+// An engine that is to be killed is killed at once, beside whatever step is under way.
+
+// Elector decides whether this instance is the primary (package elector).
+type Elector interface {
+	// Run elects until the context ends, and tells what the engine must be.
+	Run(ctx context.Context) error
+	// SeeEngine, SeeSpec and DataMade tell it what is.
+	SeeEngine(facts election.Facts)
+	SeeSpec(spec election.Spec, like metav1.ObjectMeta)
+	DataMade(name string)
+	// Status is what it knows.
+	Status() elector.Status
+	// Expired says, by the clock, that no primary may run now. It is asked right before the engine is
+	// started as one, or promoted: the process may have slept.
+	Expired() bool
+	// Mono is the monotonic clock that facts are timed with.
+	Mono() time.Duration
+}
+
+// replication is what the loop knows of an engine that replicates.
+type replication struct {
+	elector.Status
+	Want election.Want
+	// told: the election has said something since this process started.
+	told bool
+
+	// done is what was carried out; nil or empty is not known.
+	done carriedOut
+	// whole is the number of the Want that the engine was last brought to.
+	whole uint64
+
+	seen    Replication
+	seenFor uint64
+	seenAt  time.Time
+	// receivingAt is when the source last sent something.
+	receivingAt time.Time
+
+	crashes int
+	// endOfLog is known after a clean stop.
+	endOfLog *Position
+	lastSpec *election.Spec
+	named    string
+}
+
+// carriedOut is what the engine was last made to be.
+type carriedOut struct {
+	mode        StartMode
+	source      *Source
+	sourceSet   bool
+	synchronous *Synchronous
+	replicas    *[]string
+	admit       *bool
+	// rebuilt is the Want whose rewind or clone is done; cannotRewind the one whose rewind is impossible.
+	rebuilt, cannotRewind uint64
+}
+
+// setWant is told by the elector what the engine must be.
+func (a *Agent) setWant(want election.Want) {
+	a.post(a.background, func(m *memory) { a.takeWant(m, want) })
+}
+
+// openElection makes the elector, which reads what an earlier agent kept.
+func (a *Agent) openElection(store *Store) error {
+	engine, replicates := a.Driver.(Replicator)
+	if a.NewElector == nil || !replicates {
+		return nil
+	}
+	var err error
+	if a.elector, err = a.NewElector(store.Election(), a.setWant); err != nil {
+		return err
+	}
+	a.pulse = elector.NewPulse(a.elector.Mono, engine.TestStorage)
+	return nil
+}
+
+// takeWant learns what the engine must be.
+func (a *Agent) takeWant(m *memory, want election.Want) {
+	r := m.repl
+	r.Want, r.told = want, true
+	// Another wish is a reason to try again at once.
+	for key := range m.retryAt {
+		if slices.Contains(replicationSteps, keyKind(key)) {
+			delete(m.retryAt, key)
+			delete(m.failures, key)
+		}
+	}
+	m.restartAt = time.Time{}
+	if m.busy && m.busyWith != stepStop && m.busyWith != stepStart {
+		// What is under way may be for a wish that is no more, and must not hold up this one.
+		m.cancel()
+	}
+	if want.Kill && m.process != nil {
+		m.stopAsked = true
+		m.process.Stop(StopKill)
+	}
+}
+
+// tellElection gives the election the facts and the spec.
+func (a *Agent) tellElection(m *memory) {
+	r := m.repl
+	if r == nil {
+		return
+	}
+	r.Status = a.elector.Status()
+	if r.Disk.Name != "" {
+		m.dataID = r.Disk.Name
+	}
+	if whole(&m.observed) {
+		if r.whole != r.Want.Seq {
+			r.whole = r.Want.Seq
+			a.lookNow()
+		}
+		a.wholeSeq.Store(r.whole)
+	}
+	a.elector.SeeEngine(m.electionFacts())
+	if spec := a.electionSpec(m); spec != nil && (r.lastSpec == nil || !equalSpecs(spec, r.lastSpec)) {
+		r.lastSpec = spec
+		a.elector.SeeSpec(*spec, leaseLike(m.instance))
+	}
+	if m.volume != nil && m.volume.State == VolumeReady && r.told && r.Disk.Name == "" && r.named == "" && !m.observed.foreign(m.spec) {
+		// Data from before there was an election.
+		if r.named = m.dataID; r.named == "" {
+			r.named = newDataID()
+		}
+		a.elector.DataMade(r.named)
+	}
+}
+
+// leaseLike has what a Lease must carry that is made anew: what the operator gave the first one.
+func leaseLike(instance *dbv1.DatabaseInstance) metav1.ObjectMeta {
+	if instance == nil {
+		return metav1.ObjectMeta{}
+	}
+	labels := maps.Clone(instance.Labels)
+	delete(labels, naming.LabelGroup)
+	return metav1.ObjectMeta{Labels: labels, OwnerReferences: instance.OwnerReferences}
+}
+
+// electionFacts is what the election must know of the engine.
+func (m *memory) electionFacts() election.Facts {
+	r := m.repl
+	f := election.Facts{Seq: r.whole, HealthyAt: m.healthyAt, Crashed: r.crashes, RewindFailed: r.done.cannotRewind == r.Want.Seq && r.Want.Seq != 0}
+	switch {
+	case m.engine == engineDown && !m.between:
+		f.Mode = election.ModeDown
+		if r.endOfLog != nil {
+			f.Settled, f.Position = true, election.Position(*r.endOfLog)
+		}
+	case m.engine == engineRunning && !m.stopAsked && !r.seenAt.IsZero():
+		f.Seq = r.seenFor
+		f.Mode = election.ModeReplica
+		if r.seen.Primary {
+			f.Mode = election.ModePrimary
+		}
+		f.Position, f.Settled, f.Receiving = election.Position(r.seen.Position), r.seen.Settled, r.seen.Receiving
+		f.Applied = r.done.synchronous != nil && sameSynchronous(*r.done.synchronous, wantedSynchronous(r.Want))
+		f.Standbys = map[string]election.Position{}
+		for _, s := range r.seen.Standbys {
+			if s.Streaming {
+				f.Standbys[s.DataID] = election.Position(s.Flushed)
+			}
+		}
+	}
+	return f
+}
+
+// electionSpec is what the operator wants, as far as the election is concerned.
+func (a *Agent) electionSpec(m *memory) *election.Spec {
+	spec := m.spec
+	if spec == nil || spec.Replication == nil || m.volume == nil {
+		return nil
+	}
+	want := spec.Replication
+	s := &election.Spec{
+		W: int(want.SynchronousReplicas), MaxLag: election.Position(want.MaxLag),
+		Durations: election.Durations{
+			Lease: want.LeaseDuration.Duration, RenewDeadline: want.RenewDeadline.Duration,
+			RenewPeriod: want.RenewPeriod.Duration, RetryPeriod: want.RetryPeriod.Duration,
+		},
+		Gone: m.gone,
+		Stop: m.stopping || spec.Fenced || m.foreign(spec) || m.volume.State == VolumeUnusable,
+		Initial: m.volume.State == VolumeReady && spec.Ordinal == 0 &&
+			(spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID),
+	}
+	for _, member := range spec.Members {
+		s.Members = append(s.Members, member.Name)
+		if member.Name == a.Instance {
+			s.Priority = member.Priority
+		}
+	}
+	if op := m.operation; op != nil && op.Phase == dbv1.OperationRunning && spec.Operation != nil && spec.Operation.ID == op.ID {
+		switch spec.Operation.Kind {
+		case dbv1.OperationSwitchover:
+			s.HandoverID, s.Handover = op.ID, spec.Operation.Target
+			if s.Handover == "" {
+				s.Handover = "*"
+			}
+		case dbv1.OperationFailover:
+			s.Force = op.ID
+		}
+	}
+	return s
+}
+
+func equalSpecs(a, b *election.Spec) bool {
+	if len(a.Gone) != len(b.Gone) || !slices.Equal(a.Members, b.Members) {
+		return false
+	}
+	for name := range a.Gone {
+		if a.Gone[name] != b.Gone[name] {
+			return false
+		}
+	}
+	x, y := *a, *b
+	return x.W == y.W && x.Durations == y.Durations && x.MaxLag == y.MaxLag && x.Priority == y.Priority && x.Initial == y.Initial &&
+		x.Stop == y.Stop && x.Handover == y.Handover && x.HandoverID == y.HandoverID && x.Force == y.Force
+}
+
+// sourceOf is a candidate as the driver knows it.
+func (o *observed) sourceOf(c *election.Candidate, spec *dbv1.DatabaseInstanceSpec) *Source {
+	if c == nil || spec == nil {
+		return nil
+	}
+	for _, member := range spec.Members {
+		if member.Name == c.Instance {
+			return &Source{Instance: c.Instance, Host: member.Host, DataID: c.Name}
+		}
+	}
+	return nil
+}
+
+func wantedSynchronous(w election.Want) Synchronous {
+	return Synchronous{Names: w.Synchronous.Names, Quorum: w.Synchronous.W}
+}
+
+func sameSynchronous(a, b Synchronous) bool {
+	return a.Quorum == b.Quorum && slices.Equal(a.Names, b.Names)
+}
+
+// whole says whether the engine is all that it was last wanted to be.
+func whole(o *observed) bool {
+	r := o.repl
+	w, done := r.Want, r.done
+	switch w.Mode {
+	case election.ModeDown:
+		return o.engine == engineDown && o.volume != nil && !o.between
+	case election.ModeReplica:
+		return o.engine == engineRunning && done.mode == StartReplica && done.sourceSet && sameSource(done.source, w.Source)
+	case election.ModePrimary:
+		return o.engine == engineRunning && done.mode == StartPrimary && done.synchronous != nil && sameSynchronous(*done.synchronous, wantedSynchronous(w)) &&
+			done.replicas != nil && slices.Equal(*done.replicas, w.Replicas) && done.admit != nil && *done.admit == w.Admit
+	case election.ModeRewind, election.ModeClone:
+		return o.engine == engineDown && !o.between && (done.rebuilt == w.Seq || done.cannotRewind == w.Seq)
+	}
+	return false
+}
+
+func sameSource(done *Source, wanted *election.Candidate) bool {
+	if done == nil || wanted == nil {
+		return done == nil && wanted == nil
+	}
+	return done.Instance == wanted.Instance && done.DataID == wanted.Name
+}
