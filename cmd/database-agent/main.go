@@ -25,6 +25,6 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		Version:       version(),
 	}
-	command.AddCommand(newInstallCommand(), newRunCommand())
+	command.AddCommand(newInstallCommand(), newRunCommand(), newWatchdogCommand())
 	return command
 }

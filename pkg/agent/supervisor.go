@@ -21,9 +21,9 @@ import (
 // reaper takes only zombies that it does not know. (Elsewhere than in a container the agent asks
 // to be the reaper of its subtree.)
 //
-// An engine has ended when its first process ended and then every other process of the container
-// was killed and reaped: a PostgreSQL backend that outlives its postmaster can still commit and
-// acknowledge, and a zombie still counts as alive for the next postmaster.
+// An engine has ended when its first process ended and then every other process of the container but
+// the watchdog was killed and reaped: a PostgreSQL backend that outlives its postmaster can still
+// commit and acknowledge, and a zombie still counts as alive for the next postmaster.
 
 // sweepPause is how long the sweep waits for killed processes before it looks again.
 const sweepPause = 5 * time.Millisecond
@@ -38,11 +38,13 @@ type Supervisor struct {
 	// that ended at once could be taken for an orphan.
 	mu    sync.Mutex
 	known map[int]struct{}
+	// spared are those of them that the sweep leaves alone.
+	spared map[int]struct{}
 }
 
 // NewSupervisor makes this process the reaper of its orphans.
 func NewSupervisor(logger klog.Logger) (*Supervisor, error) {
-	s := &Supervisor{logger: klog.LoggerWithName(logger, "supervisor"), known: map[int]struct{}{}}
+	s := &Supervisor{logger: klog.LoggerWithName(logger, "supervisor"), known: map[int]struct{}{}, spared: map[int]struct{}{}}
 	if os.Getpid() == 1 {
 		s.procs = allProcesses
 		return s, nil
@@ -129,20 +131,36 @@ func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr.Setpgid = true
 }
 
-func (s *Supervisor) start(cmd *exec.Cmd) error {
+func (s *Supervisor) start(cmd *exec.Cmd) error { return s.startAs(cmd, s.known) }
+
+// startSpared starts a process that is no part of the engine.
+func (s *Supervisor) startSpared(cmd *exec.Cmd) error { return s.startAs(cmd, s.known, s.spared) }
+
+func (s *Supervisor) startAs(cmd *exec.Cmd, kinds ...map[int]struct{}) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	s.known[cmd.Process.Pid] = struct{}{}
+	for _, kind := range kinds {
+		kind[cmd.Process.Pid] = struct{}{}
+	}
 	return nil
+}
+
+// spares is asked after a process was listed: one that was listed while it was started is known then.
+func (s *Supervisor) spares(pid int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, spared := s.spared[pid]
+	return spared
 }
 
 func (s *Supervisor) forget(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.known, pid)
+	delete(s.spared, pid)
 }
 
 // reap takes every zombie among our children that nobody waits for.
@@ -196,7 +214,7 @@ func (s *Supervisor) killAll() (int, error) {
 	for _, p := range procs {
 		// A zombie of another parent (of kubectl exec) cannot return to user mode, and is not
 		// ours to reap.
-		if p.state == 'Z' && p.parent != os.Getpid() {
+		if p.state == 'Z' && p.parent != os.Getpid() || s.spares(p.pid) {
 			continue
 		}
 		// One that we may not signal runs as another user (a debugging container that shares our
