@@ -80,7 +80,7 @@ func TestWithoutTheAPIPromisesKeepThePrimary(t *testing.T) {
 		n := w.nodes["orders-0"]
 		before := len(n.wants)
 		w.api.cutOff("orders-0", "orders-1", "orders-2")
-		w.run(3*time.Minute, func() bool { return !n.primary() || time.Since(w.clock.start) > 3*time.Minute })
+		w.run(3*time.Minute, func() bool { return !n.primary() || time.Since(w.begin) > 3*time.Minute })
 		if !n.primary() || len(n.wants) != before {
 			t.Errorf("the primary was disturbed: %+v", n.wants[before:])
 		}

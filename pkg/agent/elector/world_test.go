@@ -408,42 +408,58 @@ type world struct {
 	api     *fakeAPI
 	network *fakeNetwork
 	nodes   map[string]*node
-	clock   testClock
+	clock   Clock
+	begin   time.Time
 	ctx     context.Context
+	// connect makes an elector that is connected to this world.
+	connect func(Options) (*Elector, error)
 }
 
-// newWorld makes instances orders-0 to orders-2, the first with a new database, and lets them begin.
+// newWorld makes instances orders-0 to orders-2, the first of which may make a new database.
 func newWorld(t *testing.T, w int) *world {
 	t.Helper()
-	logger, ctx := ktesting.NewTestContext(t)
-	world := &world{
-		t: t, api: newFakeAPI(), network: &fakeNetwork{peers: map[string]answerer{}}, nodes: map[string]*node{},
-		clock: testClock{start: time.Now()}, ctx: klog.NewContext(ctx, logger),
+	world := emptyWorld(t)
+	world.clock = testClock{start: world.begin}
+	world.connect = func(o Options) (*Elector, error) {
+		return newElector(o, &fakeAPIClient{world.api, o.Instance}, &fakePeer{world.network, o.Instance})
 	}
-	members := []string{"orders-0", "orders-1", "orders-2"}
-	for i, instance := range members {
-		world.add(instance, election.Spec{Members: members, W: w, Durations: testDurations, MaxLag: 100, Initial: i == 0})
-	}
-	t.Cleanup(world.end)
+	world.populate(w, testDurations)
 	return world
 }
 
-func (w *world) add(instance string, spec election.Spec) {
-	w.nodes[instance] = &node{w: w, instance: instance, memory: &fakeMemory{}, mode: election.ModeDown, spec: spec}
-	w.boot(w.nodes[instance])
+func emptyWorld(t *testing.T) *world {
+	t.Helper()
+	logger, ctx := ktesting.NewTestContext(t)
+	w := &world{
+		t: t, api: newFakeAPI(), network: &fakeNetwork{peers: map[string]answerer{}}, nodes: map[string]*node{},
+		begin: time.Now(), ctx: klog.NewContext(ctx, logger),
+	}
+	t.Cleanup(w.end)
+	return w
+}
+
+func (w *world) populate(synchronous int, durations election.Durations) {
+	members := []string{"orders-0", "orders-1", "orders-2"}
+	for i, instance := range members {
+		n := &node{w: w, instance: instance, memory: &fakeMemory{}, mode: election.ModeDown, spec: election.Spec{
+			Members: members, W: synchronous, Durations: durations, MaxLag: 100, Initial: i == 0,
+		}}
+		w.nodes[instance] = n
+		w.boot(n)
+	}
 }
 
 // boot makes an elector from what is on the volume.
 func (w *world) boot(n *node) {
 	names := len(n.memory.content)
-	e, err := newElector(Options{
+	e, err := w.connect(Options{
 		Instance: n.instance, Identity: record.Identity{Pod: n.instance, UID: "1"}, Namespace: testNamespace, LeaseName: testLease,
 		Memory: n.memory, Clock: w.clock, Metrics: NewMetrics(prometheus.NewRegistry()), Want: n.hand, SetDeadline: n.setDeadline,
 		NewName: func() string {
 			names++
 			return fmt.Sprintf("%s-data-%d", n.instance, names)
 		},
-	}, &fakeAPIClient{w.api, n.instance}, &fakePeer{w.network, n.instance})
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -503,7 +519,7 @@ func (w *world) run(d time.Duration, until func() bool) time.Duration {
 		}
 		if time.Since(begin) >= d {
 			if until != nil {
-				w.t.Fatalf("it did not come to that within %s; primaries %v, Lease %+v", d, w.primaries(), w.api.record(w.t))
+				w.t.Fatalf("it did not come to that within %s; primaries %v", d, w.primaries())
 			}
 			return d
 		}
