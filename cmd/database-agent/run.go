@@ -121,11 +121,15 @@ func (o *runOptions) run() error {
 		return err
 	}
 	logger.Info("Starting", "version", version(), "engine", o.engine, "instance", klog.KRef(o.namespace, o.instance), "pid", os.Getpid())
+	watchdog, err := o.watchdog(supervisor)
+	if err != nil {
+		return err
+	}
 	return agent.New(agent.Options{
 		Database: o.database, Instance: o.instance, Namespace: o.namespace, PodUID: o.podUID,
 		VolumeDir: o.dataDir, ConfigDir: o.configDir, GracePeriod: o.gracePeriod, Listen: o.listen, Port: o.port, Version: version(), TokenFile: config.BearerTokenFile,
 		Driver: engine, Supervisor: supervisor, Kube: kube, Databases: databases, Metrics: metrics,
-		NewElector: o.elector(config, metrics),
+		NewElector: o.elector(config, metrics, watchdog), Watchdog: watchdog,
 	}).Run(ctx)
 }
 
@@ -144,7 +148,7 @@ func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntr
 
 // elector makes the elections' client, with connections to the API server of its own: a slow list
 // elsewhere must not hold up a renewal.
-func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics) func(elector.Memory, func(election.Want)) (agent.Elector, error) {
+func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics, watchdog *agent.Watchdog) func(elector.Memory, func(election.Want)) (agent.Elector, error) {
 	own := elector.NewMetrics(metrics.Registerer())
 	return func(memory elector.Memory, want func(election.Want)) (agent.Elector, error) {
 		return elector.New(elector.Options{
@@ -155,9 +159,18 @@ func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics) func(e
 				Host: func(instance string) string { return naming.InstanceHost(instance, o.database, o.namespace) },
 			},
 			Memory: memory, Clock: elector.SystemClock{}, Metrics: own, NewName: rand.Text, Want: want,
-			SetDeadline: func(elector.Deadline) {},
+			SetDeadline: watchdog.Set,
 		})
 	}
+}
+
+// watchdog is this very program, as a second process.
+func (o *runOptions) watchdog(supervisor *agent.Supervisor) (*agent.Watchdog, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program for the watchdog: %w", err)
+	}
+	return agent.NewWatchdog(supervisor, program, "watchdog", "--log-format="+o.logFormat, "--log-level="+o.logLevel)
 }
 
 // restConfig says how to reach the API server.

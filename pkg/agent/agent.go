@@ -57,6 +57,8 @@ type Options struct {
 	// NewElector makes what decides whether this instance is the primary, once the volume is this
 	// agent's; nil where there is nothing to elect.
 	NewElector func(memory elector.Memory, want func(election.Want)) (Elector, error)
+	// Watchdog ends the engine of a primary when the agent does not; nil without an elector.
+	Watchdog   *Watchdog
 	Supervisor *Supervisor
 	Kube       kubernetes.Interface
 	Databases  clientset.Interface
@@ -151,6 +153,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.elector != nil {
 		group.Go(func() { a.elect(background) })
 		group.Go(func() { a.pulse.Run(background) })
+		if a.Watchdog != nil {
+			group.Go(func() { a.Watchdog.Run(background) })
+		}
 	}
 	a.loop(ctx, m)
 	a.reporter.flush(background, exitMargin/2)
@@ -197,7 +202,7 @@ func (a *Agent) open(ctx context.Context) (*memory, error) {
 
 // remember is what is known at the start.
 func (a *Agent) remember(state State) *memory {
-	m := &memory{spec: state.Spec, dataID: state.DataID, engineStarts: state.EngineStarts, failures: map[string]*backoff{}}
+	m := &memory{spec: state.Spec, healthyAt: -1, dataID: state.DataID, engineStarts: state.EngineStarts, failures: map[string]*backoff{}}
 	m.engine = engineDown
 	m.awaitUntil = time.Now().Add(awaitSpec)
 	m.operation = state.Operation
@@ -285,7 +290,8 @@ func (a *Agent) observe(m *memory) {
 	} else {
 		a.observeMount(m)
 	}
-	if a.pulse != nil {
+	if a.pulse != nil && (a.Watchdog == nil || a.Watchdog.Healthy()) {
+		// Without a watchdog an engine is as good as one that hangs: it does not become primary.
 		m.healthyAt = a.pulse.At()
 	}
 	m.labelDue = m.now.Sub(m.labelCheckedAt) >= labelPeriod

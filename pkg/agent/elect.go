@@ -201,7 +201,7 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 			RenewPeriod: want.RenewPeriod.Duration, RetryPeriod: want.RetryPeriod.Duration,
 		},
 		Gone: m.gone,
-		Stop: m.stopping || spec.Fenced || m.foreign(spec) || m.volume.State == VolumeUnusable,
+		Stop: m.stopping || spec.Fenced || m.volume.State == VolumeReady && m.foreign(spec) || m.volume.State == VolumeUnusable,
 		Initial: m.volume.State == VolumeReady && spec.Ordinal == 0 &&
 			(spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID),
 	}
@@ -240,13 +240,13 @@ func equalSpecs(a, b *election.Spec) bool {
 }
 
 // sourceOf is a candidate as the driver knows it.
-func (o *observed) sourceOf(c *election.Candidate, spec *dbv1.DatabaseInstanceSpec) *Source {
+func (a *Agent) sourceOf(c *election.Candidate, spec *dbv1.DatabaseInstanceSpec) *Source {
 	if c == nil || spec == nil {
 		return nil
 	}
 	for _, member := range spec.Members {
 		if member.Name == c.Instance {
-			return &Source{Instance: c.Instance, Host: member.Host, DataID: c.Name}
+			return &Source{Instance: c.Instance, Host: member.Host, Port: a.Port, DataID: c.Name}
 		}
 	}
 	return nil

@@ -204,7 +204,7 @@ func (a *Agent) start(m *memory) action {
 	var name string
 	if replicates {
 		want, name = m.repl.Want, m.repl.Disk.Name
-		source = m.sourceOf(want.Source, m.spec)
+		source = a.sourceOf(want.Source, m.spec)
 	}
 	return func(ctx context.Context) (func(*memory), error) {
 		var done carriedOut

@@ -29,7 +29,7 @@ func (a *Agent) replicationAction(m *memory, next step) action {
 		return func(context.Context) (func(*memory), error) { return nil, fmt.Errorf("no such step: %s", next.kind) }
 	}
 	w := r.Want
-	source := m.sourceOf(w.Source, m.spec)
+	source := a.sourceOf(w.Source, m.spec)
 	switch next.kind {
 	case stepFollow:
 		return limited(replicationTimeout, func(ctx context.Context) (func(*memory), error) {

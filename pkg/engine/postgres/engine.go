@@ -36,7 +36,7 @@ func (Engine) Shape(db *dbv1.Database) resources.Shape {
 		ClientPort:  dbv1.Port(db),
 		GracePeriod: gracePeriod,
 		Config:      files(db),
-		Groups:      []resources.Group{{Name: db.Name, Replicas: 1}},
+		Groups:      []resources.Group{{Name: db.Name, Replicas: instances(db)}},
 		Elects:      true,
 		Recorded: map[string]string{
 			naming.AnnotationEngine:       string(dbv1.PostgreSQL),
@@ -142,4 +142,12 @@ func blockingGaps(db *dbv1.Database) []engine.Gap {
 		})
 	}
 	return gaps
+}
+
+// instances is how many run: one, or as many as a replicated database asks for.
+func instances(db *dbv1.Database) int32 {
+	if dbv1.Mode(db) != dbv1.Replicated {
+		return 1
+	}
+	return dbv1.Replicas(db)
 }
