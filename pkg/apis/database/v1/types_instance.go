@@ -454,7 +454,7 @@ type InstanceEngineStatus struct {
 type PostgreSQLInstanceStatus struct {
 	// Whether the server is in recovery, that is, not writable.
 	// +optional
-	InRecovery bool `json:"inRecovery,omitempty"`
+	InRecovery bool `json:"inRecovery"`
 
 	// The running values of the settings that a replica must not have lower than its primary
 	// (max_connections, max_worker_processes, max_wal_senders, max_prepared_transactions,

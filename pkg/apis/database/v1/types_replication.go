@@ -48,7 +48,8 @@ type InstanceReplication struct {
 	RetryPeriod metav1.Duration `json:"retryPeriod"`
 }
 
-// InstanceReplicationStatus says where an instance stands in replication.
+// InstanceReplicationStatus says where an instance stands in replication. Its flags are always written: an
+// object that loses its last field by an apply would become null, which its schema refuses.
 type InstanceReplicationStatus struct {
 	// Name of the instance that is followed; empty on a primary, and while there is no source.
 	// +optional
@@ -57,12 +58,12 @@ type InstanceReplicationStatus struct {
 
 	// Whether the source answers, and sends what is new as it comes.
 	// +optional
-	Streaming bool `json:"streaming,omitempty"`
+	Streaming bool `json:"streaming"`
 
 	// Whether commits of the source wait for this instance: it is one of the names that the
 	// primary waits for. On a primary, whether it has as many such names streaming as it waits for.
 	// +optional
-	Synchronous bool `json:"synchronous,omitempty"`
+	Synchronous bool `json:"synchronous"`
 
 	// On a primary that took over without waiting for its predecessor: how many bytes of the
 	// predecessor's log it lacked. Absent while that is not known.

@@ -774,9 +774,11 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: streaming
       type:
         scalar: boolean
+      default: false
     - name: synchronous
       type:
         scalar: boolean
+      default: false
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceStorageStatus
   map:
     fields:
@@ -962,6 +964,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: inRecovery
       type:
         scalar: boolean
+      default: false
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.PostgreSQLStatus
   map:
     fields:

@@ -8,7 +8,8 @@ package v1
 // InstanceReplicationStatusApplyConfiguration represents a declarative configuration of the InstanceReplicationStatus type for use
 // with apply.
 //
-// InstanceReplicationStatus says where an instance stands in replication.
+// InstanceReplicationStatus says where an instance stands in replication. Its flags are always written: an
+// object that loses its last field by an apply would become null, which its schema refuses.
 type InstanceReplicationStatusApplyConfiguration struct {
 	// Name of the instance that is followed; empty on a primary, and while there is no source.
 	Source *string `json:"source,omitempty"`
