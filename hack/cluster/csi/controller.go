@@ -1,4 +1,4 @@
-// The controller service: a volume is made and deleted on the node where it is to live.
+// The controller service: a volume is made, grown and deleted on the node where it is to live.
 
 package csi
 
@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// controllerServer makes and deletes volumes of its node.
+// controllerServer makes, grows and deletes volumes of its node.
 type controllerServer struct {
 	csi.UnimplementedControllerServer
 	node    string
@@ -25,6 +25,7 @@ func (s *controllerServer) ControllerGetCapabilities(context.Context, *csi.Contr
 	}
 	return &csi.ControllerGetCapabilitiesResponse{Capabilities: []*csi.ControllerServiceCapability{
 		capability(csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME),
+		capability(csi.ControllerServiceCapability_RPC_EXPAND_VOLUME),
 		capability(csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER),
 	}}, nil
 }
@@ -61,6 +62,19 @@ func (s *controllerServer) DeleteVolume(_ context.Context, r *csi.DeleteVolumeRe
 		return nil, toStatus(err)
 	}
 	return &csi.DeleteVolumeResponse{}, nil
+}
+
+// ControllerExpandVolume makes the file of a volume longer; the node lets the file system follow. One that is larger stays so.
+func (s *controllerServer) ControllerExpandVolume(_ context.Context, r *csi.ControllerExpandVolumeRequest) (*csi.ControllerExpandVolumeResponse, error) {
+	size, err := Size(r.GetCapacityRange().GetRequiredBytes(), r.GetCapacityRange().GetLimitBytes())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	capacity, err := s.volumes.Grow(r.GetVolumeId(), size)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &csi.ControllerExpandVolumeResponse{CapacityBytes: capacity, NodeExpansionRequired: true}, nil
 }
 
 // ValidateVolumeCapabilities confirms what CreateVolume would accept.

@@ -69,6 +69,7 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
+	go runResizer(ctx, client, &resizer{node: config.Node, controllerServer: controllers})
 	runProvisioner(ctx, client, &provisioner{node: config.Node, takesUnselected: config.TakesUnselected, controllerServer: controllers})
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
@@ -120,7 +121,7 @@ func (*identityServer) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest)
 	return &csi.GetPluginInfoResponse{Name: DriverName, VendorVersion: version}, nil
 }
 
-// GetPluginCapabilities says that volumes are made by the controller service, and belong to nodes.
+// GetPluginCapabilities says that volumes are made by the controller service, belong to nodes, and can be grown while they are in use.
 func (*identityServer) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
 	service := func(t csi.PluginCapability_Service_Type) *csi.PluginCapability {
 		return &csi.PluginCapability{Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{Type: t}}}
@@ -128,6 +129,7 @@ func (*identityServer) GetPluginCapabilities(context.Context, *csi.GetPluginCapa
 	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{
 		service(csi.PluginCapability_Service_CONTROLLER_SERVICE),
 		service(csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS),
+		{Type: &csi.PluginCapability_VolumeExpansion_{VolumeExpansion: &csi.PluginCapability_VolumeExpansion{Type: csi.PluginCapability_VolumeExpansion_ONLINE}}},
 	}}, nil
 }
 

@@ -3,6 +3,7 @@
 package csi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -85,21 +86,31 @@ func isAttached(file string) (bool, error) {
 
 // isMounted tells whether something is mounted at the path.
 func isMounted(path string) (bool, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return false, fmt.Errorf("reading the mounts: %w", err)
-	}
-	return mountsAt(string(data), path), nil
+	device, err := mountedDevice(path)
+	return device != "", err
 }
 
-// mountsAt looks for a mount point in the text of mountinfo. Blanks in paths are written as octal there; our paths have none.
-func mountsAt(mountinfo, path string) bool {
+// mountedDevice returns what is mounted at the path, or nothing.
+func mountedDevice(path string) (string, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("reading the mounts: %w", err)
+	}
+	return mountedAt(string(data), path), nil
+}
+
+// mountedAt looks for a mount point in the text of mountinfo, and returns the device of the last mount there, which hides the others.
+// Blanks in paths are written as octal there; our paths have none.
+func mountedAt(mountinfo, path string) string {
+	device := ""
 	for line := range strings.Lines(mountinfo) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == path {
-			return true
+		mount, source, _ := strings.Cut(line, " - ")
+		fields, of := strings.Fields(mount), strings.Fields(source)
+		if len(fields) > 4 && len(of) > 1 && fields[4] == path {
+			device = of[1]
 		}
 	}
-	return false
+	return device
 }
 
 // mountVolume mounts the file system in a backing file.
@@ -109,10 +120,23 @@ func mountVolume(file, path string, options []string) error {
 		return err
 	}
 	defer func() { _ = device.Close() }()
-	if err := unix.Mount(device.Name(), path, "ext4", 0, strings.Join(options, ",")); err != nil {
+	if err := unix.Mount(device.Name(), path, fileSystem, 0, strings.Join(options, ",")); err != nil {
 		return fmt.Errorf("mounting %s: %w", device.Name(), err)
 	}
 	return nil
+}
+
+// growMounted lets a mounted loop device, and the file system on it, become as large as the backing file. It does nothing if they are.
+func growMounted(ctx context.Context, device, path string) error {
+	loop, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("opening a loop device: %w", err)
+	}
+	defer func() { _ = loop.Close() }()
+	if err := unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
+		return fmt.Errorf("growing %s: %w", device, err)
+	}
+	return runTool(ctx, "xfs_growfs", "-d", path)
 }
 
 // bindMount mounts one path at another. A bind mount takes the flag for reading only in a second step.

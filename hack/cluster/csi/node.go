@@ -34,6 +34,7 @@ func (s *nodeServer) NodeGetCapabilities(context.Context, *csi.NodeGetCapabiliti
 	}
 	return &csi.NodeGetCapabilitiesResponse{Capabilities: []*csi.NodeServiceCapability{
 		capability(csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME),
+		capability(csi.NodeServiceCapability_RPC_EXPAND_VOLUME),
 		capability(csi.NodeServiceCapability_RPC_GET_VOLUME_STATS),
 		capability(csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER),
 	}}, nil
@@ -95,6 +96,25 @@ func (s *nodeServer) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublish
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil
+}
+
+// NodeExpandVolume lets a mounted file system follow its file, which the controller service has made longer.
+func (s *nodeServer) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {
+	capacity, err := s.volumes.Capacity(r.GetVolumeId())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	device, err := mountedDevice(r.GetVolumePath())
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	if device == "" {
+		return nil, status.Errorf(codes.NotFound, "no volume is mounted at %s", r.GetVolumePath())
+	}
+	if err := growMounted(ctx, device, r.GetVolumePath()); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	return &csi.NodeExpandVolumeResponse{CapacityBytes: capacity}, nil
 }
 
 // NodeGetVolumeStats tells how full a volume is; the kubelet makes metrics of it.

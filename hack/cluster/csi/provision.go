@@ -92,7 +92,7 @@ func (p *provisioner) persistentVolume(o controller.ProvisionOptions, volume *cs
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
 				Driver:           DriverName,
 				VolumeHandle:     volume.GetVolumeId(),
-				FSType:           "ext4",
+				FSType:           fileSystem,
 				VolumeAttributes: volume.GetVolumeContext(),
 			}},
 			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
@@ -125,7 +125,7 @@ func capabilitiesOf(claim *corev1.PersistentVolumeClaim) ([]*csi.VolumeCapabilit
 		if claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode == corev1.PersistentVolumeBlock {
 			c.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 		} else {
-			c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: "ext4"}}
+			c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: fileSystem}}
 		}
 		capabilities = append(capabilities, c)
 	}

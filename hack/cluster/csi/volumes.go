@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// minSize is the smallest volume: mkfs.ext4 wants room for a journal.
-	minSize = 16 << 20
+	// minSize is the smallest volume that mkfs.xfs makes.
+	minSize = 300 << 20
 	// blockSize is what sizes are rounded up to.
 	blockSize = 4096
 )
@@ -44,7 +44,7 @@ func NewVolumes(dir string) (*Volumes, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of volumes: %w", err)
 	}
-	return &Volumes{Dir: dir, format: makeExt4, attached: isAttached}, nil
+	return &Volumes{Dir: dir, format: makeFileSystem, attached: isAttached}, nil
 }
 
 // Size returns the size of a volume that is to hold at least `required` bytes and at most `limit` (0: no limit).
@@ -116,6 +116,22 @@ func (v *Volumes) Capacity(id string) (int64, error) {
 	return info.Size(), nil
 }
 
+// Grow makes a volume at least that large, and returns its size. Its file system has still to follow.
+func (v *Volumes) Grow(id string, size int64) (int64, error) {
+	present, err := v.Capacity(id)
+	if err != nil || present >= size {
+		return present, err
+	}
+	file, err := v.File(id)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.Truncate(file, size); err != nil {
+		return 0, fmt.Errorf("growing volume %s: %w", id, err)
+	}
+	return size, nil
+}
+
 // Delete removes a volume and gives its space back. One that is attached stays: data in use would go on living unseen. To delete
 // what does not exist is no error.
 func (v *Volumes) Delete(id string) error {
@@ -136,13 +152,35 @@ func (v *Volumes) Delete(id string) error {
 	return nil
 }
 
-// makeExt4 puts a file system into a file, without touching more of it than needed, and without blocks reserved for root: the
-// user of the volume gets what he asked for.
-func makeExt4(ctx context.Context, file string) error {
-	cmd := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", file)
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+// fileSystem is that of volumes. A mounted ext4 cannot be grown without CAP_SYS_RESOURCE, which containers in which the cluster may run
+// lack; XFS can.
+const fileSystem = "xfs"
+
+// contents describes the root folder of a new file system to mkfs.xfs. It has a folder lost+found, as on ext4, so that what
+// believes a new volume to be empty is found out here.
+const contents = `/dev/null
+0 0
+d--755 0 0
+lost+found d--700 0 0
+$
+$
+`
+
+// makeFileSystem puts a file system into a file, without touching more of it than needed.
+func makeFileSystem(ctx context.Context, file string) error {
+	prototype := file + ".proto"
+	if err := os.WriteFile(prototype, []byte(contents), 0o600); err != nil {
+		return fmt.Errorf("describing a file system: %w", err)
+	}
+	defer func() { _ = os.Remove(prototype) }()
+	return runTool(ctx, "mkfs.xfs", "-q", "-f", "-K", "-p", prototype, file)
+}
+
+// runTool runs a program of xfsprogs.
+func runTool(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("mkfs.ext4: %w: %s", err, strings.TrimSpace(string(output)))
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(output)))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -121,13 +122,11 @@ func TestIDsStayInTheFolder(t *testing.T) {
 }
 
 func TestMkfs(t *testing.T) {
-	if _, err := os.Stat("/usr/sbin/mkfs.ext4"); err != nil {
-		if _, err := os.Stat("/sbin/mkfs.ext4"); err != nil {
-			t.Skip("mkfs.ext4 is not installed")
-		}
+	if _, err := exec.LookPath("mkfs.xfs"); err != nil {
+		t.Skip("mkfs.xfs is not installed")
 	}
 	v := testVolumes(t)
-	v.format = makeExt4
+	v.format = makeFileSystem
 	for id, size := range map[string]int64{"smallest": minSize, "large": 10 * gigabyte} {
 		if err := v.Create(t.Context(), id, size); err != nil {
 			t.Error(err)
@@ -135,14 +134,66 @@ func TestMkfs(t *testing.T) {
 	}
 }
 
-func TestMountsAt(t *testing.T) {
+func TestMountedAt(t *testing.T) {
 	const mountinfo = `22 27 0:21 / /proc rw,relatime - proc proc rw
-30 27 7:0 / /var/lib/a/globalmount rw,relatime - ext4 /dev/loop0 rw
+30 27 7:0 / /var/lib/a/globalmount rw,relatime shared:1 - xfs /dev/loop0 rw
+31 27 7:0 / /var/lib/b rw,relatime - xfs /dev/loop0 rw
+32 31 7:1 / /var/lib/b rw,relatime - xfs /dev/loop1 rw
 `
-	for path, want := range map[string]bool{"/var/lib/a/globalmount": true, "/var/lib/a": false, "/": false, "/proc": true} {
-		if got := mountsAt(mountinfo, path); got != want {
-			t.Errorf("%s: %v", path, got)
+	for path, want := range map[string]string{
+		"/var/lib/a/globalmount": "/dev/loop0", "/var/lib/a": "", "/": "", "/proc": "proc", "/var/lib/b": "/dev/loop1",
+	} {
+		if got := mountedAt(mountinfo, path); got != want {
+			t.Errorf("%s: %q", path, got)
 		}
+	}
+}
+
+func TestVolumesGrow(t *testing.T) {
+	s := &controllerServer{node: "n1", volumes: testVolumes(t)}
+	if err := s.volumes.Create(t.Context(), "pvc-1", gigabyte); err != nil {
+		t.Fatal(err)
+	}
+	// In this order; a call may be repeated, and may come late.
+	for _, step := range []struct{ required, want int64 }{
+		{2 * gigabyte, 2 * gigabyte}, {2 * gigabyte, 2 * gigabyte}, {gigabyte, 2 * gigabyte}, {3*gigabyte - 1, 3 * gigabyte},
+	} {
+		response, err := s.ControllerExpandVolume(t.Context(), &csi.ControllerExpandVolumeRequest{
+			VolumeId: "pvc-1", CapacityRange: &csi.CapacityRange{RequiredBytes: step.required},
+		})
+		if err != nil || response.GetCapacityBytes() != step.want || !response.GetNodeExpansionRequired() {
+			t.Errorf("to %d: %v, %v", step.required, response, err)
+		}
+		if size, err := s.volumes.Capacity("pvc-1"); err != nil || size != step.want {
+			t.Errorf("to %d: the file has %d, %v", step.required, size, err)
+		}
+	}
+	_, err := s.ControllerExpandVolume(t.Context(), &csi.ControllerExpandVolumeRequest{VolumeId: "pvc-2"})
+	if status.Code(err) != codes.NotFound {
+		t.Errorf("a volume that is not there: %v", err)
+	}
+}
+
+func TestResizer(t *testing.T) {
+	r := &resizer{node: "n2", controllerServer: &controllerServer{node: "n2", volumes: testVolumes(t)}}
+	volume := func(node string) *corev1.PersistentVolume {
+		p := &provisioner{node: node}
+		return p.persistentVolume(controller.ProvisionOptions{PVName: "pvc-1", PVC: &corev1.PersistentVolumeClaim{}, StorageClass: &storagev1.StorageClass{}},
+			&csi.Volume{VolumeId: "pvc-1", CapacityBytes: gigabyte})
+	}
+	if !r.CanSupport(volume("n2"), nil) || r.CanSupport(volume("n1"), nil) || r.CanSupport(&corev1.PersistentVolume{}, nil) {
+		t.Error("a volume is grown by its own node and no other")
+	}
+	present, _, err := r.Resize(volume("n2"), resource.MustParse("2Gi"))
+	if status.Code(err) != codes.NotFound || present.Value() != gigabyte {
+		t.Errorf("a volume that is not there: %v, %v", present, err)
+	}
+	if err := r.controllerServer.(*controllerServer).volumes.Create(t.Context(), "pvc-1", gigabyte); err != nil {
+		t.Fatal(err)
+	}
+	grown, onNode, err := r.Resize(volume("n2"), resource.MustParse("2Gi"))
+	if err != nil || grown.String() != "2Gi" || !onNode {
+		t.Errorf("%s, %v, %v", grown.String(), onNode, err)
 	}
 }
 

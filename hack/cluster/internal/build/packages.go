@@ -26,7 +26,7 @@ var tools = []tool{
 	{"iptables", "iptables"},
 	{"conntrack", "conntrack"},
 	{"ip", "iproute2"},
-	{"mkfs.ext4", "e2fsprogs"},
+	{"mkfs.xfs", "xfsprogs"},
 	{"mmdebstrap", "mmdebstrap"},
 }
 

@@ -34,7 +34,7 @@ func manifests() []resource {
 	}
 	resources = append(resources, grant(csiUser, []object{
 		rule("", []string{"persistentvolumes"}, "get", "list", "watch", "create", "update", "patch", "delete"),
-		rule("", []string{"persistentvolumeclaims"}, "get", "list", "watch", "update", "patch"),
+		rule("", []string{"persistentvolumeclaims", "persistentvolumeclaims/status"}, "get", "list", "watch", "update", "patch"),
 		rule("", []string{"events"}, "create", "update", "patch"),
 		rule("", []string{"nodes"}, "get", "list", "watch"),
 		rule("storage.k8s.io", []string{"storageclasses", "csinodes"}, "get", "list", "watch"),
