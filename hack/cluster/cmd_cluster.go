@@ -91,7 +91,7 @@ func newKubeconfigCommand() *cobra.Command {
 func newExecCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:                "exec NODE|fab COMMAND...",
-		Short:              "Run a command in the network namespace of a node, or of the control plane",
+		Short:              "Run a command in the network namespace of a node, or of the control plane, and end as it does",
 		Args:               cobra.MinimumNArgs(2),
 		DisableFlagParsing: true,
 		RunE: func(self *cobra.Command, args []string) error {
@@ -104,7 +104,11 @@ func newExecCommand() *cobra.Command {
 				return err
 			}
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-			return cmd.Run()
+			err = cmd.Run()
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				os.Exit(exit.ExitCode())
+			}
+			return err
 		},
 	}
 }

@@ -33,6 +33,8 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newBuildCommand(), newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(),
 		newLoadImageCommand(), newImageCommand(), newExecCommand(), newLogsCommand(), newAPIServerCommand(),
+		newPartitionCommand(), newHealCommand(), newFreezeCommand(), newThawCommand(), newKillCommand(), newStartCommand(),
+		newPauseCommand(), newResumeCommand(), newStopCommand(),
 		newShimCommand(), newForwardCommand(), newResolveCommand(),
 	)
 	return root

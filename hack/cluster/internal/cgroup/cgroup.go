@@ -143,13 +143,11 @@ func (t Tree) JoinFiles(elem ...string) []string {
 	return files
 }
 
-// Kill kills everything in the tree and returns when it is gone.
-func (t Tree) Kill() error {
+// Kill kills everything in a group, or without one in the whole tree, and returns when it is gone.
+func (t Tree) Kill(elem ...string) error {
 	deadline := time.Now().Add(15 * time.Second)
 	for {
-		// What is frozen cannot die.
-		t.thaw()
-		processes, err := t.processes()
+		processes, err := t.processes(elem...)
 		if err != nil || len(processes) == 0 {
 			return err
 		}
@@ -161,22 +159,65 @@ func (t Tree) Kill() error {
 				return fmt.Errorf("killing process %d: %w", pid, err)
 			}
 		}
+		// What is frozen dies only now, all of it in one moment: nothing sees the others go.
+		t.Thaw(elem...)
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// Processes counts the processes in the tree.
-func (t Tree) Processes() (int, error) {
-	processes, err := t.processes()
-	return len(processes), err
+// Freeze stops everything in a group, with what is started in there later, and returns when it stands still.
+func (t Tree) Freeze(elem ...string) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		// In v1 this has to be repeated: what forks meanwhile keeps the group at FREEZING.
+		frozen, err := t.freeze(elem)
+		if err != nil || frozen {
+			return err
+		}
+		if time.Now().After(deadline) {
+			t.Thaw(elem...)
+			return fmt.Errorf("the control group %s does not freeze", filepath.Join(elem...))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
-// Remove removes the tree, which must be empty of processes. The kernel needs a moment for what has just ended.
-func (t Tree) Remove() error {
+// freeze asks for the freezing, and tells whether it is complete.
+func (t Tree) freeze(elem []string) (bool, error) {
+	name, control, value, state, want := "freezer", "freezer.state", "FROZEN", "freezer.state", "FROZEN"
+	if t.v2 {
+		name, control, value, state, want = "", "cgroup.freeze", "1", "cgroup.events", "frozen 1"
+	}
+	mount, ok := t.mounts[name]
+	if !ok {
+		return false, errors.New("this machine has no freezer for control groups")
+	}
+	dir := filepath.Join(append([]string{mount, t.root}, elem...)...)
+	if err := writeExisting(filepath.Join(dir, control), value); err != nil {
+		return false, fmt.Errorf("freezing a control group: %w", err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, state))
+	if err != nil {
+		return false, fmt.Errorf("freezing a control group: %w", err)
+	}
+	return slices.Contains(strings.Split(strings.TrimSpace(string(data)), "\n"), want), nil
+}
+
+// Thaw continues whatever was frozen in a group, or without one in the whole tree; it is done as far as it can be.
+func (t Tree) Thaw(elem ...string) {
+	for _, dir := range t.dirs(elem...) {
+		_ = writeExisting(filepath.Join(dir, "freezer.state"), "THAWED")
+		_ = writeExisting(filepath.Join(dir, "cgroup.freeze"), "0")
+	}
+}
+
+// Remove removes a group, or without one the whole tree, which must be empty of processes. The kernel needs a moment for what has
+// just ended.
+func (t Tree) Remove(elem ...string) error {
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		var errs []error
-		for _, dir := range slices.Backward(t.dirs()) { // children before parents
+		for _, dir := range slices.Backward(t.dirs(elem...)) { // children before parents
 			if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, syscall.ENOENT) {
 				errs = append(errs, fmt.Errorf("removing the control group %s: %w", dir, err))
 			}
@@ -201,12 +242,12 @@ func (t Tree) RemoveEmpty(elem ...string) {
 	}
 }
 
-// dirs lists the groups of the tree in all hierarchies, parents before children.
-func (t Tree) dirs() []string {
+// dirs lists a group, or without one the tree, and what is below in all hierarchies, parents before children.
+func (t Tree) dirs(elem ...string) []string {
 	var dirs []string
 	for _, mount := range t.mounts {
 		// Groups vanish while we look: what cannot be read is gone.
-		_ = filepath.WalkDir(filepath.Join(mount, t.root), func(path string, entry fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Join(append([]string{mount, t.root}, elem...)...), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				dirs = append(dirs, path)
 			}
@@ -216,9 +257,9 @@ func (t Tree) dirs() []string {
 	return dirs
 }
 
-func (t Tree) processes() ([]int, error) {
+func (t Tree) processes(elem ...string) ([]int, error) {
 	var pids []int
-	for _, dir := range t.dirs() {
+	for _, dir := range t.dirs(elem...) {
 		data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
 			continue
@@ -236,14 +277,6 @@ func (t Tree) processes() ([]int, error) {
 	}
 	slices.Sort(pids)
 	return slices.Compact(pids), nil
-}
-
-// thaw continues whatever was stopped; it is done as far as it can be.
-func (t Tree) thaw() {
-	for _, dir := range t.dirs() {
-		_ = writeExisting(filepath.Join(dir, "freezer.state"), "THAWED")
-		_ = writeExisting(filepath.Join(dir, "cgroup.freeze"), "0")
-	}
 }
 
 func writeExisting(file, text string) error {

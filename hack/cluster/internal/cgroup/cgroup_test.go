@@ -1,6 +1,8 @@
 package cgroup
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +52,53 @@ func TestJoinFiles(t *testing.T) {
 	v2 := Tree{root: "kdev", mounts: map[string]string{"": "/c"}, v2: true}
 	if got, want := v2.JoinFiles("fab", "system"), []string{"/c/kdev/fab/system/cgroup.procs"}; !slices.Equal(got, want) {
 		t.Errorf("v2: %v", got)
+	}
+}
+
+// Plain files stand for those of the kernel: what is written says that it has been done, except in v2, where another file does.
+func TestFreeze(t *testing.T) {
+	tests := map[string]struct {
+		controller string
+		v2         bool
+		files      map[string]string
+		control    string
+		frozen     string
+		thawed     string
+	}{
+		"v1": {"freezer", false, map[string]string{"freezer.state": "THAWED"}, "freezer.state", "FROZEN", "THAWED"},
+		"v2": {"", true, map[string]string{"cgroup.freeze": "0", "cgroup.events": "populated 1\nfrozen 1\n"}, "cgroup.freeze", "1", "0"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			mount := t.TempDir()
+			dir := filepath.Join(mount, "kdev", "n1")
+			if err := os.MkdirAll(dir, 0o750); err != nil {
+				t.Fatal(err)
+			}
+			for file, content := range test.files {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			control := func() string {
+				data, err := os.ReadFile(filepath.Join(dir, test.control))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(data)[:len(test.frozen)]
+			}
+			tree := Tree{root: "kdev", mounts: map[string]string{test.controller: mount}, v2: test.v2}
+			if err := tree.Freeze("n1"); err != nil || control() != test.frozen {
+				t.Errorf("%q, %v", control(), err)
+			}
+			tree.Thaw("n1")
+			if got := control(); got != test.thawed[:len(test.frozen)] {
+				t.Errorf("after thawing: %q", got)
+			}
+			if err := tree.Freeze("n2"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a group that is not there: %v", err)
+			}
+		})
 	}
 }
 

@@ -81,7 +81,10 @@ func (a *api) call(ctx context.Context, method, path string, body []byte, out an
 type (
 	nodeObject struct {
 		Status struct {
-			Conditions []struct{ Type, Status, Message string }
+			Conditions []struct {
+				Type, Status, Message string
+				LastHeartbeatTime     time.Time
+			}
 		}
 	}
 	csiNodeObject struct {
@@ -91,8 +94,17 @@ type (
 	}
 )
 
-// nodeReady returns nil if Pods with volumes can run on a node.
-func (a *api) nodeReady(ctx context.Context, name string) error {
+// nodeReady returns nil if Pods with volumes can run on a node, as its kubelet has reported since it was started.
+func (c *Cluster) nodeReady(ctx context.Context, client *api, n node) error {
+	since, err := c.table.Started(n.process("kubelet"))
+	if err != nil {
+		return err
+	}
+	return client.nodeReady(ctx, n.name, since)
+}
+
+// nodeReady returns nil if Pods with volumes can run on a node, and it has reported since then.
+func (a *api) nodeReady(ctx context.Context, name string, since time.Time) error {
 	var n nodeObject
 	if err := a.get(ctx, "/api/v1/nodes/"+name, &n); err != nil {
 		return err
@@ -103,7 +115,8 @@ func (a *api) nodeReady(ctx context.Context, name string) error {
 			if c.Status != "True" {
 				return errors.New("node " + name + " is not ready: " + c.Message)
 			}
-			ready = true
+			// Times in the API are whole seconds.
+			ready = !c.LastHeartbeatTime.Before(since.Truncate(time.Second))
 		}
 	}
 	if !ready {

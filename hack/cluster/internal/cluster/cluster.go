@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/platform-io/database-operator/hack/cluster/internal/cgroup"
@@ -60,6 +62,8 @@ type state struct {
 	Nodes int  `json:"nodes"`
 	Port  int  `json:"port"` // of the API server on the host's loopback device
 	Audit bool `json:"audit"`
+	// Faults are in force.
+	Faults []fault `json:"faults,omitempty"`
 }
 
 func (c *Cluster) loadState() (state, error) {
@@ -91,6 +95,17 @@ func (c *Cluster) nodes(count int) []node {
 		nodes = append(nodes, newNode(c.cache, i+1))
 	}
 	return nodes
+}
+
+// node returns a node by its name, which is that of one.
+func (c *Cluster) node(name string) node {
+	number, _ := strconv.Atoi(strings.TrimPrefix(name, "n"))
+	return newNode(c.cache, number)
+}
+
+// api returns a client of the API server.
+func (c *Cluster) api(s state) (*api, error) {
+	return newAPI(c.pki(), "https://127.0.0.1:"+strconv.Itoa(s.Port))
 }
 
 func (c *Cluster) pki() pki.Dir { return pki.Dir(c.cache.Cluster("pki")) }

@@ -28,6 +28,8 @@ var stopOrder = [][]string{
 // Down removes everything that Up, or an Up that was killed, has made, but for the caches. It may be called at any time.
 func (c *Cluster) Down(ctx context.Context) error {
 	began := time.Now()
+	// What is frozen cannot end.
+	c.tree.Thaw()
 	if err := c.stopPrograms(); err != nil {
 		return err
 	}
@@ -51,12 +53,12 @@ func (c *Cluster) Down(ctx context.Context) error {
 // removeTraces removes what processes leave in the kernel and on the host, when they have ended. The state is still needed.
 func (c *Cluster) removeTraces(ctx context.Context) error {
 	steps := []func() error{
-		c.removeShimSockets,
+		func() error { return c.removeShimSockets("n*") },
 		func() error { return unmountBelow(c.cache.Cluster()) },
 		func() error { return unmountBelow(c.cache.Temp()) },
 		func() error { return detachBelow(c.cache.Cluster()) },
 		func() error { return c.net.remove(ctx) },
-		c.tree.Remove,
+		func() error { return c.tree.Remove() },
 		func() error { return restoreSysctls(c.cache.Cluster("sysctls.json")) },
 		func() error { return removeStrayFiles(c.cache.Cluster(), c.cache.Instance()) },
 	}

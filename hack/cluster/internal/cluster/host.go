@@ -74,11 +74,11 @@ func restoreSysctls(file string) error {
 	return nil
 }
 
-// removeShimSockets removes the sockets of containerd's shims, which lie in a folder that all containerds share. Each shim has
+// removeShimSockets removes the sockets of the shims of nodes, in a folder that all containerds share. Each shim has
 // written where its socket is.
-func (c *Cluster) removeShimSockets() error {
+func (c *Cluster) removeShimSockets(nodes string) error {
 	const dir = "/run/containerd/s/"
-	addresses, err := filepath.Glob(c.cache.Cluster("n*", "containerd", "state", "io.containerd.runtime.v2.task", "*", "*", "address"))
+	addresses, err := filepath.Glob(c.cache.Cluster(nodes, "containerd", "state", "io.containerd.runtime.v2.task", "*", "*", "address"))
 	if err != nil {
 		return fmt.Errorf("listing shims: %w", err)
 	}
@@ -138,6 +138,13 @@ var strays = []string{
 
 // Command returns a command that runs in the namespace and the control group of a node or of the fabric. It dies with this process.
 func (c *Cluster) Command(ctx context.Context, place string, args ...string) (*exec.Cmd, error) {
+	s, err := c.loadState()
+	if err != nil {
+		return nil, err
+	}
+	if f := s.standstill(place); f != nil {
+		return nil, fmt.Errorf("nothing can run on %s after `%s`", place, f)
+	}
 	return process.Command(ctx, process.Spec{Name: args[0], Args: args, Netns: c.net.file(place), Cgroups: c.tree.JoinFiles(place, "system")})
 }
 

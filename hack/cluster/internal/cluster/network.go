@@ -85,7 +85,8 @@ func (w network) connect(ctx context.Context, n node) error {
 	}{
 		{fabric, []string{"link", "set", n.veth(), "master", "br0", "up"}},
 		{n.name, []string{"address", "replace", n.address() + "/" + fabricPrefix, "dev", "eth0"}},
-		{n.name, []string{"link", "set", "eth0", "up"}},
+		// A node keeps its address on the wire when it is started again, or its neighbours would look for the old one for a while.
+		{n.name, []string{"link", "set", "eth0", "address", n.mac(), "up"}},
 		{n.name, []string{"route", "replace", "default", "via", fabricAddress}},
 		{fabric, []string{"route", "replace", n.podCIDR(), "via", n.address()}},
 	}
@@ -95,6 +96,30 @@ func (w network) connect(ctx context.Context, n node) error {
 		}
 	}
 	return w.forwardPackets(ctx, n.name)
+}
+
+// disconnect removes the namespace of a node, and with it all that a machine forgets when it is switched off: addresses of Pods,
+// rules, tracked connections. The link is removed first, since a namespace goes only some time after its name has.
+func (w network) disconnect(ctx context.Context, n node) error {
+	if w.hasLink(ctx, fabric, n.veth()) {
+		if err := w.ip(ctx, fabric, "link", "delete", n.veth()); err != nil {
+			return err
+		}
+	}
+	return w.removeNetns(ctx, w.file(n.name))
+}
+
+// setRawTable replaces the rules in iptables' table `raw` of a namespace, in one step. Nobody else uses that table.
+func (w network) setRawTable(ctx context.Context, place, rules string) error {
+	cmd, err := process.Command(ctx, process.Spec{Name: "iptables", Netns: w.file(place), Args: []string{"iptables-restore", "--wait", "5"}})
+	if err != nil {
+		return err
+	}
+	cmd.Stdin = strings.NewReader(rules)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("setting the rules of %s: %w: %s", place, err, strings.TrimSpace(string(output)))
+	}
+	return nil
 }
 
 // addNetns makes a namespace. A file that is none is what remains when its making was interrupted.
@@ -148,13 +173,20 @@ func (w network) remove(ctx context.Context) error {
 		return fmt.Errorf("listing network namespaces: %w", err)
 	}
 	for _, file := range files {
-		if err := w.ip(ctx, "", "netns", "delete", filepath.Base(file)); err == nil {
-			continue
+		if err := w.removeNetns(ctx, file); err != nil {
+			return err
 		}
-		// Its making was interrupted between the file and the mount.
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing a broken namespace: %w", err)
-		}
+	}
+	return nil
+}
+
+func (w network) removeNetns(ctx context.Context, file string) error {
+	if err := w.ip(ctx, "", "netns", "delete", filepath.Base(file)); err == nil {
+		return nil
+	}
+	// Its making was interrupted between the file and the mount.
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a broken namespace: %w", err)
 	}
 	return nil
 }

@@ -7,15 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
+	"time"
 )
 
-// ErrNotReady says that the cluster is down, or that a part of it does not work.
+// ErrNotReady says that the cluster is down, that a part of it does not work, or that a fault is in force.
 var ErrNotReady = errors.New("the cluster is not ready")
 
-// Status prints what runs and what does not.
+// statusLimit is how long all answers together may take: of a cluster with faults some may never come.
+const statusLimit = 5 * time.Second
+
+// Status prints what runs, what does not, and which faults are in force.
 func (c *Cluster) Status(ctx context.Context, out io.Writer) error {
 	s, err := c.loadState()
 	if err != nil {
@@ -25,9 +27,9 @@ func (c *Cluster) Status(ctx context.Context, out io.Writer) error {
 		_, _ = fmt.Fprintln(out, "down")
 		return ErrNotReady
 	}
-	records, err := filepath.Glob(filepath.Join(c.table.Records, "*.json"))
+	client, err := c.api(s)
 	if err != nil {
-		return fmt.Errorf("listing process records: %w", err)
+		return err
 	}
 	ready := true
 	report := func(what string, err error) {
@@ -37,24 +39,33 @@ func (c *Cluster) Status(ctx context.Context, out io.Writer) error {
 		}
 		_, _ = fmt.Fprintf(out, "%-26s %s\n", what, result)
 	}
-	for _, file := range records {
-		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		r, err := c.table.Record(name)
-		if err == nil && !r.Alive() {
-			err = errors.New("ended, see " + c.table.Log(name))
-		}
-		report(name, err)
-	}
-	client, err := newAPI(c.pki(), "https://127.0.0.1:"+strconv.Itoa(s.Port))
-	if err != nil {
-		return err
-	}
+	ask, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	programs := slices.Clone(fabricPrograms)
 	for _, n := range c.nodes(s.Nodes) {
-		report("node "+n.name, client.nodeReady(ctx, n.name))
+		programs = append(programs, n.programs()...)
 	}
-	report("dns", c.dnsReady(ctx))
+	for _, name := range programs {
+		report(name, c.runs(name))
+	}
+	report("dns", c.dnsReady(ask))
+	for _, n := range c.nodes(s.Nodes) {
+		report("node "+n.name, c.nodeReady(ask, client, n))
+	}
+	for _, f := range s.Faults {
+		report("fault", errors.New(f.String()))
+	}
 	if !ready {
 		return ErrNotReady
 	}
 	return nil
+}
+
+// runs returns nil if the program runs.
+func (c *Cluster) runs(name string) error {
+	r, err := c.table.Record(name)
+	if err == nil && !r.Alive() {
+		err = errors.New("does not run, see " + c.table.Log(name))
+	}
+	return err
 }

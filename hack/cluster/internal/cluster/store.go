@@ -178,6 +178,11 @@ func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
 	if s.Nodes == 0 {
 		return errors.New("the cluster is not up")
 	}
+	for _, n := range c.nodes(s.Nodes) {
+		if f := s.standstill(n.name); f != nil {
+			return fmt.Errorf("images cannot be loaded into %s after `%s`", n.name, f)
+		}
+	}
 	data, err := os.Open(archive)
 	if err != nil {
 		return fmt.Errorf("opening the image: %w", err)

@@ -32,6 +32,9 @@ const (
 	clusterDomain = "cluster.local"
 )
 
+// fabricPrograms are the names of the processes in the fabric.
+var fabricPrograms = []string{"etcd", "kube-apiserver", "forwarder", "kube-controller-manager", "kube-scheduler", "coredns"}
+
 // internalServer is the API server as seen from inside.
 var internalServer = fmt.Sprintf("https://%s:%d", fabricAddress, apiPort)
 
@@ -54,10 +57,16 @@ func (n node) cgroup() string { return "/" + n.instance + "/" + n.name }
 func (n node) path(elem ...string) string { return filepath.Join(append([]string{n.dir}, elem...)...) }
 
 func (n node) address() string               { return "10.199.0.1" + strconv.Itoa(n.number) }
+func (n node) mac() string                   { return "02:00:0a:c7:00:0" + strconv.Itoa(n.number) }
 func (n node) podCIDR() string               { return "10.244." + strconv.Itoa(n.number) + ".0/24" }
 func (n node) veth() string                  { return "v" + n.name }
 func (n node) socket() string                { return n.path("containerd.sock") }
 func (n node) process(program string) string { return program + "-" + n.name }
+
+// programs are the names of the processes that make the node.
+func (n node) programs() []string {
+	return []string{n.process("containerd"), n.process("kubelet"), n.process("kube-proxy"), n.process("csi")}
+}
 
 // The pieces of state below a node's folder.
 func (n node) containerdRoot() string  { return n.path("containerd", "root") }

@@ -30,7 +30,7 @@ type UpOptions struct {
 	Audit bool
 }
 
-// Up brings the cluster up, or what of it is missing, and returns when Pods with volumes can run and names resolve.
+// Up brings the cluster up, or what of it is missing, and returns when Pods with volumes can run and names resolve. It ends all faults.
 func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upLimit, errors.New("gave up after "+upLimit.String()))
 	defer cancel()
@@ -45,7 +45,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 		return err
 	}
 	c.step(began, "images imported")
-	if err := c.net.create(ctx, nodes); err != nil {
+	if err := c.endFaults(ctx, s); err != nil {
 		return err
 	}
 	c.step(began, "network of %d nodes", len(nodes))
@@ -60,7 +60,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 		}
 	}
 	for _, n := range nodes {
-		if err := retry(ctx, func() error { return client.nodeReady(ctx, n.name) }); err != nil {
+		if err := retry(ctx, func() error { return c.nodeReady(ctx, client, n) }); err != nil {
 			return fmt.Errorf("%w (logs are in %s)", err, c.table.Logs)
 		}
 	}
@@ -129,7 +129,7 @@ func (c *Cluster) controlPlane(ctx context.Context, s state) (*api, error) {
 	if err := c.pki().WriteKubeconfig(c.cache.Kubeconfig(), server, pki.Admin); err != nil {
 		return nil, err
 	}
-	client, err := newAPI(c.pki(), server)
+	client, err := c.api(s)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,15 @@ type Table struct {
 // Record returns the record of the named process; it is not alive if that was never started.
 func (t Table) Record(name string) (Record, error) { return ReadRecord(t.file(name)) }
 
+// Started returns when the named process was started last.
+func (t Table) Started(name string) (time.Time, error) {
+	info, err := os.Stat(t.file(name))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s was not started: %w", name, err)
+	}
+	return info.ModTime(), nil
+}
+
 // Start starts a program detached from this one, unless it runs already, and returns when it is recorded.
 func (t Table) Start(ctx context.Context, spec Spec) error {
 	if r, err := t.Record(spec.Name); err != nil || r.Alive() {

@@ -60,7 +60,8 @@ func (r Record) Signal(sig syscall.Signal) error {
 
 // Stop asks the process to end, kills it after the grace period, and returns once it is gone.
 func (r Record) Stop(grace time.Duration) error {
-	if err := r.Signal(syscall.SIGTERM); err != nil {
+	// What is paused hears of nothing but SIGKILL: continue it.
+	if err := errors.Join(r.Signal(syscall.SIGTERM), r.Signal(syscall.SIGCONT)); err != nil {
 		return err
 	}
 	if r.wait(grace) {
