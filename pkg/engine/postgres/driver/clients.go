@@ -13,6 +13,9 @@ import (
 // Clients are let in by the operator's pg_hba.conf, and kept out by one of our own. Which of the two
 // it is lies on the volume, so a server that starts is closed from its first moment.
 //
+// The door of a primary is opened only when commits are known to wait for whom they must: right after
+// a start or a promotion a server may not have told its processes yet.
+//
 // A session that was logging in while the file changed may come through; so as long as clients are
 // kept out, every look at the server (Replication) ends those that it finds.
 
@@ -20,11 +23,20 @@ const clientPoll = 10 * time.Millisecond
 
 // AdmitClients implements agent.Replicator.
 func (d *Driver) AdmitClients(ctx context.Context, admit bool) error {
+	return wrap("let clients in or keep them out", d.admitClients(ctx, admit))
+}
+
+func (d *Driver) admitClients(ctx context.Context, admit bool) error {
 	if err := d.change(func(s *replicationState) { s.KeepClientsOut = !admit }); err != nil {
 		return err
 	}
 	if !d.running() {
 		return nil
+	}
+	if admit {
+		if err := d.ensureWaiting(ctx); err != nil {
+			return err
+		}
 	}
 	conn, err := d.reload(ctx)
 	if err != nil {

@@ -57,6 +57,8 @@ func passwordLine(source agent.Source, password string) []byte {
 // errSuperseded is a Follow during which another one was called, which holds.
 var errSuperseded = errors.New("the source was changed meanwhile")
 
+var errNoName = errors.New("the data has no name to follow under: prepare a start first")
+
 // Follow implements agent.Replicator.
 func (d *Driver) Follow(ctx context.Context, source *agent.Source) error {
 	call := d.follows.Add(1)
@@ -71,7 +73,14 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, call int64) er
 	if err != nil {
 		return err
 	}
-	slot, err := d.hasSlot(ctx, source)
+	state, err := d.current()
+	if err != nil {
+		return err
+	}
+	if state.DataID == "" {
+		return errNoName
+	}
+	slot, err := d.hasSlot(ctx, source, slotName(state.DataID))
 	if errors.Is(err, errOtherData) {
 		return err
 	}
@@ -94,7 +103,7 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, call int64) er
 }
 
 // hasSlot asks whether a source keeps a slot for us.
-func (d *Driver) hasSlot(ctx context.Context, source agent.Source) (bool, error) {
+func (d *Driver) hasSlot(ctx context.Context, source agent.Source, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askSource)
 	defer cancel()
 	conn, _, err := d.connectSource(ctx, source)
@@ -102,12 +111,8 @@ func (d *Driver) hasSlot(ctx context.Context, source agent.Source) (bool, error)
 		return false, err
 	}
 	defer closeConn(conn)
-	state, err := d.current()
-	if err != nil {
-		return false, err
-	}
 	var has bool
-	err = conn.QueryRow(ctx, slotQuery, slotName(state.DataID)).Scan(&has)
+	err = conn.QueryRow(ctx, slotQuery, name).Scan(&has)
 	return has, wrap("ask for a slot", err)
 }
 

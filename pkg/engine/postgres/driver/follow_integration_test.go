@@ -5,6 +5,7 @@ package driver
 import (
 	"context"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,52 @@ func TestSourceIsTakenAwayWhileReplayWaits(t *testing.T) {
 		})
 	}
 	a.t = t
+}
+
+// What a replica says it has is what it has, however the stream was cut: no more after a restart, and
+// nothing that was acknowledged is missing.
+func TestPositionAfterAPrimaryDied(t *testing.T) {
+	a := newPrimary(t)
+	b := newReplica(t, "b", a)
+	a.synchronous(1, b.dataID)
+	for round := range 6 {
+		w := a.write4()
+		// Much at once, so that the stream is cut inside of a record.
+		bulk, err := a.connect("app")
+		a.must(err)
+		go func() {
+			_, _ = bulk.Exec(context.Background(), "INSERT INTO rows SELECT -n, repeat(md5(n::text), 60) FROM generate_series(1, 1000000) n")
+			closeConn(bulk)
+		}()
+		for target := w.acknowledged.Load() + 200; w.acknowledged.Load() < target; {
+			time.Sleep(time.Millisecond)
+		}
+		if round%2 == 1 {
+			// The end of what is flushed is the end of a page now, and not of a commit.
+			w.end()
+			time.Sleep(400 * time.Millisecond)
+		}
+		a.kill()
+		w.end()
+		begin := time.Now()
+		position := b.unfollow()
+		took := time.Since(begin)
+		received := b.value("SELECT pg_last_wal_receive_lsn()")
+		if got, _ := strconv.ParseInt(b.value("SELECT count(*) FROM rows WHERE id > 0"), 10, 64); got < w.acknowledged.Load() {
+			t.Errorf("of %d rows there are %d", w.acknowledged.Load(), got)
+		}
+		b.stop(agent.StopFast)
+		b.start(agent.StartReplica)
+		if again := b.unfollow(); again != position {
+			t.Errorf("it was at %s, and is at %s after a restart", formatPosition(position), formatPosition(again))
+		}
+		t.Logf("round %d: at %s, received %s, known after %v", round, formatPosition(position), received, took)
+		a.launch()
+		a.start(agent.StartPrimary)
+		b.follow(a)
+		a.exec("TRUNCATE rows")
+		b.caughtUp(a)
+	}
 }
 
 // The startup process may start a receiver with an address that was taken away: it is frozen here

@@ -70,6 +70,15 @@ func (d *Driver) SetSynchronous(ctx context.Context, wanted agent.Synchronous) e
 	return wrap("set whom commits wait for", d.applySynchronous(ctx, wanted))
 }
 
+// ensureWaiting makes sure that commits on a primary wait for whom they must.
+func (d *Driver) ensureWaiting(ctx context.Context) error {
+	state, err := d.current()
+	if err != nil || state.Synchronous.Quorum <= 0 || d.synchronous.known() {
+		return err
+	}
+	return d.applySynchronous(ctx, state.Synchronous)
+}
+
 func (d *Driver) applySynchronous(ctx context.Context, wanted agent.Synchronous) error {
 	d.synchronous.Lock()
 	defer d.synchronous.Unlock()
@@ -228,6 +237,12 @@ type synchronousMemory struct {
 	waits bool
 	// names are all that were in the setting since the start, in lower case.
 	names []string
+}
+
+func (m *synchronousMemory) known() bool {
+	m.Lock()
+	defer m.Unlock()
+	return m.waits
 }
 
 func (m *synchronousMemory) started(names []string) {

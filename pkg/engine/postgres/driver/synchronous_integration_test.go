@@ -239,6 +239,35 @@ func TestChangeWaitsForTheCheckpointer(t *testing.T) {
 	}
 }
 
+// Nobody is let in before commits are known to wait.
+func TestDoorOpensWhenCommitsWait(t *testing.T) {
+	a := newPrimary(t)
+	b := newReplica(t, "b", a)
+	a.do(call{Method: "AdmitClients", Admit: false})
+	a.stop(agent.StopFast)
+	a.synchronous(1, "elsewhere")
+	a.start(agent.StartPrimary)
+	checkpointer := a.process("checkpointer")
+	a.freeze(checkpointer)
+	a.exec("SELECT 1")
+	if _, err := a.try(call{Method: "AdmitClients", Admit: true, Timeout: time.Second}); err == nil {
+		// The checkpointer may have told everybody before it was frozen; then commits wait.
+		if a.commits() {
+			t.Error("clients are let in while commits do not wait")
+		}
+	}
+	a.thaw(checkpointer)
+	a.do(call{Method: "AdmitClients", Admit: true})
+	if a.commits() {
+		t.Error("a commit does not wait")
+	}
+	a.synchronous(1, b.dataID)
+	b.follow(a)
+	if !a.commits() {
+		t.Error("a commit waits though its replica is there")
+	}
+}
+
 func TestClientsAreKeptOut(t *testing.T) {
 	a := newPrimary(t)
 	b := newReplica(t, "b", a)
