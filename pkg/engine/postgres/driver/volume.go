@@ -128,7 +128,7 @@ func (d *Driver) Bootstrap(ctx context.Context) error {
 	}
 	klog.FromContext(ctx).Info("Making a new database", "path", path)
 	_, messages, err := d.output(command(ctx, path, "-D", d.newDir(), "--username="+superuser, "--encoding=UTF8", "--locale=C.UTF-8",
-		"--auth-local=peer", "--auth-host=scram-sha-256", "--data-checksums", "--no-instructions"))
+		"--auth-local=peer", "--auth-host=scram-sha-256", "--data-checksums"))
 	if err != nil {
 		return fmt.Errorf("make a new database: %w: %s", err, lastLines(messages))
 	}
