@@ -14,7 +14,8 @@ import (
 //  2. Follow gives it a source, or takes the source away for good: when Follow(nil) has returned,
 //     nothing more is received or acknowledged, whatever replay does, also after a restart.
 //  3. Promote makes a primary of a running replica. Whether it may, its caller has settled.
-//  4. Rewind and Clone make data fit to follow a source. Both work while the engine is down.
+//  4. Rewind and Clone make data fit to follow a source. Both work while the engine is down. What they
+//     made may not answer before it got more from its source, so Follow comes before the start.
 //
 // What these calls configure lies on the volume, in files of the driver's own, and holds for the
 // next start. They return within their context, and are idempotent.
@@ -37,7 +38,8 @@ type StartMode string
 
 // The ways to start.
 const (
-	// StartPrimary: it takes writes when its recovery is done.
+	// StartPrimary: it takes writes when its recovery is done. But data of a replica whose promotion
+	// never ended starts as a replica without a source all the same; Promote ends it.
 	StartPrimary StartMode = "Primary"
 	// StartReplica: it replays what it has, and takes no writes. Its source is the one of Follow.
 	StartReplica StartMode = "Replica"
@@ -56,13 +58,18 @@ type Replicator interface {
 	// PrepareStart writes down how the engine starts next, and under which name (the data id) it
 	// introduces itself to its source. The engine is down.
 	PrepareStart(ctx context.Context, mode StartMode, dataID string) error
-	// Follow sets the source of a replica, running or down. With nil it takes the source away.
+	// Follow sets the source of a replica, running or down. With nil it takes the source away; an
+	// error means that it may still receive, and the call is repeated. A source that is away is
+	// followed all the same, one that has other data is not. It is repeated every few seconds while
+	// nothing is received, and now and then otherwise: what the source keeps for the replica
+	// (SetReplicas), and the password, are looked at again each time.
 	Follow(ctx context.Context, source *Source) error
 	// Promote ends recovery, and returns when writes are taken. It drops clients that came before.
 	Promote(ctx context.Context) error
 	// Rewind undoes what the data has beyond the point where its history leaves the source's, so
-	// that it can follow. The engine is down, and stays down. An error that is ErrCannotRewind says
-	// that only Clone helps.
+	// that it can follow. The engine is down, and stays down. It waits until the source, which was
+	// promoted, has made a Checkpoint. An error that is ErrCannotRewind says that only Clone helps.
+	// Whenever it is killed, Inspect then says VolumeReady, or VolumeEmpty when half is rewound.
 	Rewind(ctx context.Context, source Source) error
 	// Clone copies the source's data into the place of what is on the volume. What was there is set
 	// aside on the same volume until the copy is whole, when there is room for both; else it is
@@ -71,16 +78,22 @@ type Replicator interface {
 	Clone(ctx context.Context, source Source, progress func(message string)) error
 
 	// SetSynchronous makes commits wait for replicas, and returns when every process that could
-	// acknowledge one has applied it. While the engine is down it holds for the next start.
+	// acknowledge one has applied it. While the engine is down it holds for the next start. After an
+	// error either rule may be in force, or none that lets commits end; the call is repeated. A
+	// commit that ended by the old rule is before the position that Replication tells afterwards.
 	SetSynchronous(ctx context.Context, wanted Synchronous) error
 	// SetReplicas keeps what the log of a primary needs for these replicas (by data id), and no
-	// longer for others.
+	// longer for others. An error may say that another one is still connected. On a replica it only
+	// lets go: one that follows is given none.
 	SetReplicas(ctx context.Context, dataIDs []string) error
 	// AdmitClients lets clients in, or keeps them and their sessions out; replicas and the agent are
-	// always let in. While the engine is down it holds for the next start.
+	// always let in. A primary lets them in only once commits are known to wait for whom they must.
+	// While the engine is down it holds for the next start.
 	AdmitClients(ctx context.Context, admit bool) error
 
-	// Replication says where the engine stands.
+	// Replication says where the engine stands. It is called several times a second, and also does
+	// what cannot wait: without a source nothing may hold replay up, and clients that are kept out
+	// but came in are dropped.
 	Replication(ctx context.Context) (Replication, error)
 	// Checkpoint writes dirty pages, so that a stop, or a rewind from here, is short.
 	Checkpoint(ctx context.Context) error
@@ -104,7 +117,9 @@ type Replication struct {
 	Settled bool
 	// Receiving: the source answers, and streams.
 	Receiving bool
-	// ReplayPaused: replay stands still on purpose or waits for a conflict to end.
+	// ReplayPaused: replay stands still on purpose or waits for a conflict to end. One that lasts while
+	// there is a source may be settings that are too low since the primary's were raised: a restart
+	// raises them.
 	ReplayPaused bool
 	// Timeline is PostgreSQL's; zero elsewhere.
 	Timeline int64
@@ -122,9 +137,9 @@ type Standby struct {
 	Streaming bool
 	// Flushed is the end of what is on its volume, as it said.
 	Flushed Position
-	// RepliedAt is when it last said something.
+	// RepliedAt is when it last said something, by our own clock.
 	RepliedAt time.Time
 }
 
-// ErrCannotRewind says that the data can only be cloned again.
+// ErrCannotRewind says that the data can only be cloned again. It may be lost already.
 var ErrCannotRewind = errors.New("the data cannot be rewound")

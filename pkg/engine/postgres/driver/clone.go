@@ -42,6 +42,9 @@ var errRunning = errors.New("the server runs")
 
 // finishSwap puts a whole copy into its place, when there is one.
 func (d *Driver) finishSwap() error {
+	// Two at once could take the copy for the old data.
+	d.swap.Lock()
+	defer d.swap.Unlock()
 	if _, err := os.Lstat(d.volumePath(dirCloned)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -133,12 +133,14 @@ func (d *Driver) reload(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(conn)
 	var before time.Time
-	if err := conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&before); err != nil {
-		return nil, fmt.Errorf("reload: %w", err)
+	err = conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&before)
+	if err == nil {
+		err = d.signalReload(ctx, conn)
 	}
-	if err := d.signalReload(ctx, conn); err != nil {
+	// Now, and not later: there may be few connections left.
+	closeConn(conn)
+	if err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
 	loaded, err := d.waitLoaded(ctx, before)

@@ -43,6 +43,9 @@ func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 		"statement_timeout":                   "0",
 		"idle_in_transaction_session_timeout": "0",
 		"default_transaction_read_only":       "off",
+		// What the agent writes (accounts) must not wait for replicas, which may need it to get in;
+		// it is looked at again on every primary.
+		"synchronous_commit": "local",
 		// Times are read as text.
 		"datestyle":       "ISO",
 		"timezone":        "UTC",

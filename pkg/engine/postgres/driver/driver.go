@@ -78,6 +78,9 @@ type Driver struct {
 	// unread: server.conf was changed, and the server was not told.
 	unread bool
 
+	// swap is held while a copy takes the place of the data.
+	swap sync.Mutex
+
 	// process is the server that was started last.
 	process atomic.Pointer[agent.Engine]
 	// follows counts the calls of Follow.

@@ -162,8 +162,11 @@ func (d *Driver) endReceivers(ctx context.Context) error {
 	asked := map[int]time.Time{}
 	for {
 		postmaster, err := d.postmaster()
+		if !d.running() {
+			return nil
+		}
 		if err != nil {
-			// It may be about to start one: with which settings, the next call settles.
+			// It is about to start or to end; the next call sees which.
 			return err
 		}
 		pids, err := receivers(postmaster)

@@ -109,6 +109,8 @@ func TestRewind(t *testing.T) {
 			time.AfterFunc(time.Second, func() { _, _ = b.try(call{Method: "Checkpoint"}) })
 			a.do(call{Method: "Rewind", Source: b.source()})
 			t.Logf("rewound after %v", time.Since(begin))
+			// What was rewound may need more log before it answers.
+			a.do(call{Method: "Follow", Source: b.source()})
 			a.start(agent.StartReplica)
 			a.follow(b)
 			a.caughtUp(b)

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -90,7 +91,8 @@ func (d *Driver) applySynchronous(ctx context.Context, wanted agent.Synchronous)
 	waits := wanted.Quorum > 0
 	if waits && !inRecovery && !d.synchronous.waits {
 		if err := d.beginWaiting(ctx); err != nil {
-			return err
+			// The name that nobody has must not stay.
+			return errors.Join(err, d.rewrite())
 		}
 	}
 	fresh, err := d.reload(ctx)
@@ -135,6 +137,16 @@ func (d *Driver) beginWaiting(ctx context.Context) error {
 			return fmt.Errorf("commits do not begin to wait: %w", err)
 		}
 	}
+}
+
+// rewrite has a server read its files that may answer no query.
+func (d *Driver) rewrite() error {
+	d.files.Lock()
+	defer d.files.Unlock()
+	if err := d.writeFiles(); err != nil {
+		return err
+	}
+	return d.signalPostmaster()
 }
 
 // block has the next files name nobody.
