@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -57,6 +58,7 @@ func mapPage(file *os.File) (page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map the memory of the watchdog: %w", err)
 	}
+	//nolint:gosec // the mapping begins at a page, and is never unmapped
 	return unsafe.Slice((*atomic.Int64)(unsafe.Pointer(unsafe.SliceData(memory))), pageWords), nil
 }
 
@@ -88,7 +90,7 @@ func NewWatchdog(supervisor *Supervisor, program ...string) (*Watchdog, error) {
 		return nil, err
 	}
 	if os.Getpid() == 1 {
-		program = append(program[:len(program):len(program)], "--"+WatchdogContainerFlag)
+		program = append(slices.Clip(program), "--"+WatchdogContainerFlag)
 	}
 	return &Watchdog{supervisor: supervisor, program: program, memory: memory, page: page}, nil
 }

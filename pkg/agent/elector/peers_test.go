@@ -353,7 +353,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 		if _, err := leaf.Verify(x509.VerifyOptions{Roots: config.RootCAs}); err != nil {
 			t.Errorf("the certificate does not fit the authority: %v", err)
 		}
-		return leaf.PublicKey.(*ecdsa.PublicKey).X.String()
+		return string(leaf.RawSubjectPublicKeyInfo)
 	}
 	before := serial()
 	if serial() != before {
