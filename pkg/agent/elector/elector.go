@@ -113,6 +113,7 @@ func newElector(options Options, lease leaseAPI, peers peerAPI) (*Elector, error
 		// An earlier process of this pod wrote less than a record in a microsecond.
 		Stamp: start.Wall.Microseconds(),
 	}, disk, e.line.advance(start))
+	e.deadline.Store(&Deadline{})
 	e.publish()
 	return e, nil
 }

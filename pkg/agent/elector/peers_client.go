@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,9 +21,9 @@ import (
 
 // Questions to peers: POST /election of a Question as JSON, answered by an Answer, over mutual TLS.
 //
-// Each peer has connections of its own, which are kept: when nothing else works any more, a question
-// needs neither DNS nor a handshake. A new one goes to what DNS says, and if DNS says nothing in
-// time, to the address that worked last.
+// Each peer has connections of its own, which are kept. A new one goes to what DNS says, and if DNS says
+// nothing in time, to the address that worked last, or that DNS said since: it is asked now and then, so
+// that a peer that was moved is also found when DNS and the API go away together.
 
 const (
 	// askLimit is how long an answer may take: a little less than the pause between two rounds, so that
@@ -29,6 +31,8 @@ const (
 	askLimit = 450 * time.Millisecond
 	// resolveLimit is the part of it that DNS may take.
 	resolveLimit = 150 * time.Millisecond
+	// refreshPeriod is the pause between two looks at the addresses of all peers.
+	refreshPeriod = 15 * time.Second
 	// answerSize bounds an answer; a chain grows with every epoch.
 	answerSize = 1 << 20
 
@@ -112,7 +116,7 @@ func (c *peerClient) ask(ctx context.Context, instance string, q election.Questi
 	answer, err := p.post(ctx, q)
 	if err == nil && answer.Instance != instance {
 		err = fmt.Errorf("instance %s answers in the place of %s", answer.Instance, instance)
-		p.worked("")
+		p.remember("")
 	}
 	if err != nil {
 		// What is left may lead to where nobody is any more.
@@ -148,6 +152,8 @@ func (p *peer) post(ctx context.Context, q election.Question) (election.Answer, 
 		return answer, fmt.Errorf("ask: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	// It may be sent twice, when a kept connection turns out to be dead; this header is for the transport.
+	request.Header["X-Idempotency-Key"] = nil
 	response, err := p.transport.RoundTrip(request)
 	if err != nil {
 		return answer, fmt.Errorf("ask: %w", err)
@@ -180,7 +186,7 @@ func (p *peer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	for _, address := range p.addresses(ctx) {
 		var conn net.Conn
 		if conn, err = dialer.DialContext(ctx, network, net.JoinHostPort(address, strconv.Itoa(p.options.Port))); err == nil {
-			p.worked(address)
+			p.remember(address)
 			return conn, nil
 		}
 	}
@@ -201,7 +207,21 @@ func (p *peer) addresses(ctx context.Context) []string {
 	return []string{p.address}
 }
 
-func (p *peer) worked(address string) {
+// refresh looks the peers' addresses up.
+func (c *peerClient) refresh(ctx context.Context) {
+	c.mu.Lock()
+	peers := slices.Collect(maps.Values(c.peers))
+	c.mu.Unlock()
+	for _, p := range peers {
+		ctx, cancel := context.WithTimeout(ctx, refreshPeriod/5)
+		if addresses, err := c.resolve(ctx, p.host); err == nil && len(addresses) > 0 {
+			p.remember(addresses[0])
+		}
+		cancel()
+	}
+}
+
+func (p *peer) remember(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.address = address

@@ -45,7 +45,9 @@ func (c *peerClient) serve(ctx context.Context, group *sync.WaitGroup, answer an
 		}
 	})
 	group.Go(func() {
-		<-ctx.Done()
+		for pause(ctx, refreshPeriod) {
+			c.refresh(ctx)
+		}
 		_ = server.Close()
 	})
 	return nil

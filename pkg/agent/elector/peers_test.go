@@ -11,11 +11,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,6 +208,54 @@ func TestPeersAnswerEachOther(t *testing.T) {
 	w.dns.set(func() { w.dns.away = true })
 	w.serve(w.peerWithoutDNS(1), echo("orders-1"))
 	eventually(t, asker, "orders-1")
+}
+
+func TestAPeerThatMovedIsFoundWithoutDNS(t *testing.T) {
+	w := newNetwork(t)
+	asker := w.peer(0)
+	end := w.serve(w.peer(1), echo("orders-1"))
+	eventually(t, asker, "orders-1")
+	end()
+	// Nobody asks it, until DNS is away, too.
+	w.dns.set(func() { w.dns.addresses[hostOf("orders-1")] = "127.0.0.9" })
+	asker.refresh(t.Context())
+	w.dns.set(func() { w.dns.away = true })
+	w.serve(w.peerWithoutDNS(7), echo("orders-1"))
+	eventually(t, asker, "orders-1")
+}
+
+// A question is sent again when a connection that was kept ends instead of carrying the answer.
+func TestAKeptConnectionThatEndsCostsNoAnswer(t *testing.T) {
+	w := newNetwork(t)
+	asker, peer := w.peer(0), w.peer(1)
+	listener, err := tls.Listen("tcp", peer.options.Listen, peer.keys.server())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	requests := map[string]int{}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		requests[r.RemoteAddr]++
+		again := requests[r.RemoteAddr] > 1
+		mu.Unlock()
+		if !again {
+			fmt.Fprint(w, `{"Instance":"orders-1"}`)
+		} else if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = conn.Close()
+		}
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	eventually(t, asker, "orders-1")
+	if _, err := asker.ask(t.Context(), "orders-1", promise); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Contains(slices.Collect(maps.Values(requests)), 2) {
+		t.Errorf("the connection was not kept: %v", requests)
+	}
 }
 
 // peerWithoutDNS is a peer that does not change what DNS says.
