@@ -14,13 +14,14 @@ import (
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/resources"
 )
 
 // observe gathers all that a plan may depend on. It reads caches; the API server is asked for what
 // no cache has and is rarely needed: claims of the expected names that are not
 // labelled as ours (a StatefulSet would use them without asking, or somebody took the labels
 // away), and pods likewise; the agents' ServiceAccount, when there are agents and it is not seen; and
-// whether the namespace is going, when the Database is.
+// whether the namespace is going, when the Database is; and why a pod is not made, when it is not.
 func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
 	key := cache.MetaObjectToName(db)
 	o := &engine.Observation{Now: c.clock.Now(), Database: db, AgentImage: c.options.AgentImage}
@@ -56,6 +57,7 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 		o.NamespaceTerminating, err = c.isTerminating(ctx, db.Namespace)
 		return o, err
 	}
+	o.PodFailures = c.observePodFailures(ctx, o)
 	return o, c.observeUnlabelledClaims(ctx, o)
 }
 
@@ -86,12 +88,17 @@ func (c *Controller) isTerminating(ctx context.Context, name string) (bool, erro
 	return namespace.DeletionTimestamp != nil, nil
 }
 
-// instanceNames are the instances that a Database is to have.
-func (c *Controller) instanceNames(db *dbv1.Database) []string {
+// groups are the StatefulSets that a Database is to have.
+func (c *Controller) groups(db *dbv1.Database) []resources.Group {
 	if eng := c.options.Engines[db.Spec.Engine]; eng != nil {
-		return eng.Shape(db).InstanceNames()
+		return eng.Shape(db).Groups
 	}
 	return nil
+}
+
+// instanceNames are the instances that a Database is to have.
+func (c *Controller) instanceNames(db *dbv1.Database) []string {
+	return resources.Shape{Groups: c.groups(db)}.InstanceNames()
 }
 
 func (c *Controller) observeUnlabelledClaims(ctx context.Context, o *engine.Observation) error {

@@ -22,6 +22,9 @@ func (p *planner) instanceTrouble(name string) string {
 		return ""
 	}
 	pod := p.Pods[name]
+	if pod == nil && p.PodFailures[name] != "" {
+		return "pod " + name + " cannot be made: " + p.PodFailures[name]
+	}
 	if pod == nil {
 		return "pod " + name + " does not exist yet; if it does not come, kubectl describe statefulset " + p.Database.Name + " says why"
 	}

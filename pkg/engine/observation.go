@@ -36,6 +36,9 @@ type Observation struct {
 	// Pods also has those that lost the labels of ours, as far as they are known to be ours.
 	Pods      map[string]*corev1.Pod
 	Instances map[string]*dbv1.DatabaseInstance
+	// PodFailures are what the StatefulSets' controller says of pods that it cannot make, by their
+	// names. It is looked up only when a pod is missing for a while.
+	PodFailures map[string]string
 	// Claims also has a claim of an expected name that is not labelled as ours: a StatefulSet would
 	// use it without asking.
 	Claims map[string]*corev1.PersistentVolumeClaim

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -129,6 +130,23 @@ func (p *planner) reportInstances() {
 	p.status.ReadOnlyEndpoint = fmt.Sprintf("%s:%d", naming.Host(naming.ReadOnlyService(db.Name), db.Namespace), p.shape.ClientPort)
 	p.status.CredentialsSecret = naming.Credentials(db.Name)
 	p.reportPrimary(primary)
+	p.awaitPods()
+}
+
+// awaitPods looks again at pods that are missing: what keeps a StatefulSet from making one, its
+// controller says in events, and those wake nobody. The longer it lasts, the rarer.
+func (p *planner) awaitPods() {
+	const soon, late = 5 * time.Second, time.Minute
+	for _, name := range p.shape.InstanceNames() {
+		if p.Pods[name] != nil || len(p.StatefulSets) == 0 {
+			continue
+		}
+		wait := soon
+		if ready := meta.FindStatusCondition(p.Database.Status.Conditions, dbv1.ConditionReady); ready != nil && ready.Status != yes {
+			wait = min(max(p.Now.Sub(ready.LastTransitionTime.Time)/2, soon), late)
+		}
+		p.requeueAt(p.Now.Add(wait))
+	}
 }
 
 func (p *planner) reportPrimary(primary string) {

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/platform-io/database-operator/pkg/naming"
@@ -106,7 +108,23 @@ func (s *Simulation) createPod(ctx context.Context, set *appsv1.StatefulSet, ord
 		}})
 	}
 	if _, err := s.kube.CoreV1().Pods(set.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create pod %s: %w", pod.Name, err)
+		return errors.Join(fmt.Errorf("create pod %s: %w", pod.Name, err), s.complain(ctx, set, pod.Name, err))
+	}
+	return nil
+}
+
+// complain says in an event why there is no pod, as the StatefulSet controller does.
+func (s *Simulation) complain(ctx context.Context, set *appsv1.StatefulSet, pod string, failure error) error {
+	now := metav1.Now()
+	_, err := s.kube.CoreV1().Events(set.Namespace).Create(ctx, &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Name: set.Name + "." + rand.String(8)},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: set.Namespace, Name: set.Name, UID: set.UID},
+		Type:           corev1.EventTypeWarning, Reason: "FailedCreate", FirstTimestamp: now, LastTimestamp: now, Count: 1,
+		Source:  corev1.EventSource{Component: "statefulset-controller"},
+		Message: fmt.Sprintf("create Pod %s in StatefulSet %s failed error: %v", pod, set.Name, failure),
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("write an event: %w", err)
 	}
 	return nil
 }
