@@ -392,6 +392,40 @@ func TestAUsersCredentialsAreUsed(t *testing.T) {
 	}
 }
 
+func TestAUsersCredentialsThatCannotBeUsedAreRefusedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		username, password string
+		key, rule          string
+	}{
+		"a name that is too long":    {strings.Repeat("a", 64), "secret", "username", "at most 61 characters"},
+		"a name that is no text":     {"shop\xff", "secret", "username", "letters, digits"},
+		"a name of the engine's own": {"postgres", "secret", "username", "for itself"},
+		"a password that is no text": {"shop", "secret\xff", "password", "UTF-8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			secret := &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: w.namespace},
+				Data:       map[string][]byte{"username": []byte(c.username), "password": []byte(c.password)},
+			}
+			secrets := w.kube.CoreV1().Secrets(w.namespace)
+			if _, err := secrets.Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			w.start(unlimited)
+			w.create(w.basic("db"))
+			db := w.waitFor("db", dbv1.ConditionReady, metav1.ConditionFalse, dbv1.ReasonInvalidCredentials)
+			text := describe(db)
+			if !strings.Contains(text, "Secret db-credentials") || !strings.Contains(text, "key "+c.key) || !strings.Contains(text, c.rule) || strings.Contains(text, "secret\xff") {
+				t.Errorf("the condition says: %s", text)
+			}
+			if _, err := secrets.Get(t.Context(), "db-accounts", metav1.GetOptions{}); err == nil {
+				t.Error("the accounts were made all the same")
+			}
+		})
+	}
+}
+
 func TestAResourcesChangeRestartsThePodOnce(t *testing.T) {
 	w := newWorld(t)
 	w.start(unlimited)

@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -71,6 +74,9 @@ func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database) err
 	if len(live.Data[engine.AccountsPasswordKey]) == 0 {
 		return &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (it has no key " + engine.AccountsPasswordKey + ")"}
 	}
+	if _, err := loginIn(db, live, engine.AccountsUsernameKey, engine.AccountsPasswordKey); err != nil {
+		return err
+	}
 	return c.annotate(ctx, db, engine.Annotate{
 		Resource: engine.Secrets, Name: live.Name, UID: live.UID,
 		Annotations: map[string]string{naming.AnnotationUsername: string(live.Data[engine.AccountsUsernameKey])},
@@ -86,10 +92,7 @@ func (c *Controller) chosenLogin(ctx context.Context, db *dbv1.Database, usernam
 		return engine.Login{}, err
 	}
 	if err == nil && len(live.Data["username"]) > 0 && len(live.Data["password"]) > 0 {
-		if chosen := string(live.Data["username"]); validation.IsReserved(db.Spec.Engine, chosen) {
-			return engine.Login{}, &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (" + chosen + " is an account that the engine or the operator has for itself)"}
-		}
-		return engine.Login{Username: string(live.Data["username"]), Password: string(live.Data["password"])}, nil
+		return loginIn(db, live, "username", "password")
 	}
 	return engine.Login{Username: username, Password: random(passwordBytes)}, nil
 }
@@ -131,6 +134,28 @@ func (c *Controller) addReplicationPassword(ctx context.Context, db *dbv1.Databa
 	}
 	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
 	return nil
+}
+
+// credentialsError: somebody made a Secret whose content cannot be used.
+type credentialsError struct {
+	secret, key, rule string
+}
+
+func (e *credentialsError) Error() string {
+	return fmt.Sprintf("Secret %s: the value of key %s %s; correct the Secret, or delete it for an account with a new password", e.secret, e.key, e.rule)
+}
+
+// loginIn is the login in a Secret, which must be one that the engine, and our own objects, can hold.
+// What it is appears in no message.
+func loginIn(db *dbv1.Database, secret *corev1.Secret, usernameKey, passwordKey string) (engine.Login, error) {
+	login := engine.Login{Username: string(secret.Data[usernameKey]), Password: string(secret.Data[passwordKey])}
+	if rule := validation.Username(db.Spec.Engine, login.Username); rule != "" {
+		return engine.Login{}, &credentialsError{secret: secret.Name, key: usernameKey, rule: rule}
+	}
+	if !utf8.ValidString(login.Password) || strings.ContainsRune(login.Password, 0) {
+		return engine.Login{}, &credentialsError{secret: secret.Name, key: passwordKey, rule: "must be text in UTF-8, without zero bytes"}
+	}
+	return login, nil
 }
 
 // publishCredentials derives the credentials Secret from the master copy, in one atomic write.

@@ -104,7 +104,7 @@ func (c *Controller) reportFailure(db *dbv1.Database, status *dbv1.DatabaseStatu
 		})
 	}
 	set(kind)
-	if reason == dbv1.ReasonResourceConflict {
+	if reason == dbv1.ReasonResourceConflict || reason == dbv1.ReasonInvalidCredentials {
 		set(dbv1.ConditionReady)
 		if status.CurrentVersion == "" {
 			status.Phase = dbv1.PhaseFailed
@@ -118,9 +118,12 @@ func (c *Controller) reportFailure(db *dbv1.Database, status *dbv1.DatabaseStatu
 // nobody need know of.
 func explain(failure error) (reason, message string) {
 	var conflict *conflictError
+	var credentials *credentialsError
 	switch {
 	case errors.As(failure, &conflict):
 		return dbv1.ReasonResourceConflict, failure.Error()
+	case errors.As(failure, &credentials):
+		return dbv1.ReasonInvalidCredentials, credentials.Error()
 	case apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause):
 		return dbv1.ReasonNamespaceTerminating, "the namespace is being deleted; nothing can be created in it"
 	case apierrors.IsForbidden(failure):
@@ -135,7 +138,8 @@ func explain(failure error) (reason, message string) {
 // must act first.
 func isSettled(failure error) bool {
 	var conflict *conflictError
-	return errors.As(failure, &conflict) || apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause)
+	var credentials *credentialsError
+	return errors.As(failure, &conflict) || errors.As(failure, &credentials) || apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause)
 }
 
 // shorten keeps an event's note within the limit of the API (1,024 bytes).

@@ -59,6 +59,9 @@ const (
 	ReasonProvisioning = "Provisioning"
 	// ReasonResourceConflict: an object of a name that is needed belongs to somebody else.
 	ReasonResourceConflict = "ResourceConflict"
+	// ReasonInvalidCredentials: the Secret with the credentials, which somebody made beforehand, breaks
+	// a rule; the message names its key.
+	ReasonInvalidCredentials = "InvalidCredentials"
 	// ReasonAdoptionRequired: a volume holds data that is not known to be this Database's.
 	ReasonAdoptionRequired = "AdoptionRequired"
 	// ReasonForbidden: the operator lacks a permission; the message names it.

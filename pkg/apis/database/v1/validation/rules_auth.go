@@ -32,10 +32,21 @@ var (
 	}
 )
 
-// IsReserved says whether a name is that of an account that an engine, or the operator in it, has
-// for itself.
-func IsReserved(engine dbv1.Engine, username string) bool {
-	return slices.Contains(reservedUsers[engine], username)
+// username is the pattern of spec.auth.username, and usernameLength its limit.
+var username = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+const usernameLength = 61
+
+// Username says which rule the name of an application account breaks, and nothing for one that breaks
+// none. It is for names that are not in a spec, whose schema and rules are the same.
+func Username(engine dbv1.Engine, name string) string {
+	switch {
+	case len(name) > usernameLength || !username.MatchString(name):
+		return fmt.Sprintf("must have at most %d characters: a letter or _, then letters, digits, _ or -", usernameLength)
+	case slices.Contains(reservedUsers[engine], name), engine == dbv1.PostgreSQL && strings.HasPrefix(name, "pg_"):
+		return "must not be the name of an account that " + string(engine) + " or the operator has for itself"
+	}
+	return ""
 }
 
 // authRules are about the application account, Consul and rotation.
