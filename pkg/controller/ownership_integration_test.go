@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -85,4 +86,35 @@ func TestAnObjectThatOnlyLooksLikeOursIsLeftAlone(t *testing.T) {
 	if after, err := services.Get(t.Context(), "db", metav1.GetOptions{}); err != nil || after.ResourceVersion != before.ResourceVersion {
 		t.Errorf("it was touched: %v", err)
 	}
+}
+
+// What somebody adds to what the operator tells an agent is taken back, though the operator never wrote it.
+func TestOnlyTheOperatorTellsAnAgentWhatToDo(t *testing.T) {
+	w := newWorld(t)
+	w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	instances := w.databases.DatabaseV1().DatabaseInstances(w.namespace)
+	before, err := instances.Get(t.Context(), "db-0", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(how types.PatchType, patch string, force *bool) {
+		t.Helper()
+		if _, err := instances.Patch(t.Context(), "db-0", how, []byte(patch), metav1.PatchOptions{FieldManager: "a-person", Force: force}); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the spec is what it was", func() (bool, string) {
+			after, err := instances.Get(t.Context(), "db-0", metav1.GetOptions{})
+			if err != nil {
+				return false, err.Error()
+			}
+			diff := cmp.Diff(before.Spec, after.Spec)
+			return diff == "", diff
+		})
+	}
+	write(types.JSONPatchType, `[{"op": "add", "path": "/spec/accounts/-", "value": {"username": "intruder", "state": "Present"}}]`, nil)
+	write(types.MergePatchType, `{"spec":{"fenced":true}}`, nil)
+	write(types.ApplyPatchType, `{"apiVersion":"db.platform.io/v1","kind":"DatabaseInstance","spec":{"databaseName":"db","engine":"PostgreSQL","accounts":[{"username":"intruder","state":"Present"}]}}`, new(true))
+	w.waitReady("db")
 }

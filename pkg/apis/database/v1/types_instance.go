@@ -27,8 +27,10 @@ type DatabaseInstance struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// What the instance must be. Only the operator writes it.
+	// What the instance must be. Only the operator writes it, and as one: whatever somebody else adds or
+	// changes is taken back.
 	// +required
+	// +structType=atomic
 	Spec DatabaseInstanceSpec `json:"spec"`
 
 	// What the instance is. Only its agent writes it.

@@ -302,6 +302,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: spec
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.DatabaseInstanceSpec
+        elementRelationship: atomic
       default: {}
     - name: status
       type:

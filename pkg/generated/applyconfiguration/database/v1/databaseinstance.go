@@ -24,7 +24,8 @@ type DatabaseInstanceApplyConfiguration struct {
 	metav1.TypeMetaApplyConfiguration `json:""`
 	// Standard object metadata. The name is that of the pod.
 	*metav1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// What the instance must be. Only the operator writes it.
+	// What the instance must be. Only the operator writes it, and as one: whatever somebody else adds or
+	// changes is taken back.
 	Spec *DatabaseInstanceSpecApplyConfiguration `json:"spec,omitempty"`
 	// What the instance is. Only its agent writes it.
 	Status *DatabaseInstanceStatusApplyConfiguration `json:"status,omitempty"`
