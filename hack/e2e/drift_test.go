@@ -3,12 +3,15 @@
 package e2e
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
@@ -73,6 +76,47 @@ func TestAStatefulSetThatWasDeletedComesBackWithTheData(t *testing.T) {
 		return "", err //nolint:wrapcheck // shown as the last state
 	})
 	s.ready("pg")
+	s.hasRow("pg", "kept")
+}
+
+// The StatefulSet lets a pod go that lost its labels, and cannot make another one of its name.
+func TestAPodThatLostItsLabelsIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := newScope(t)
+	s.provision(standalone("pg"))
+	before := s.life("pg")
+	_, err := cluster.Kube.CoreV1().Pods(s.namespace).Patch(s.ctx, "pg-0", types.MergePatchType, []byte(`{"metadata":{"labels":null}}`), metav1.PatchOptions{})
+	s.ok(err)
+	s.wait(changeTimeout, "the StatefulSet to have its pod again", func() (string, error) {
+		pod, set := s.pod("pg"), s.statefulSet("pg")
+		if !metav1.IsControlledBy(pod, set) || !contains(pod.Labels, set.Spec.Selector.MatchLabels) || set.Status.ReadyReplicas != 1 {
+			return fmt.Sprintf("labels %v, owners %v", pod.Labels, pod.OwnerReferences), nil
+		}
+		return "", nil
+	})
+	s.ready("pg")
+	s.writeRow("pg", "after the labels")
+	same(s, "pod and engine", s.life("pg"), before)
+}
+
+// The tokens of a ServiceAccount end with it, and the kubelet renews them by the hour.
+func TestADatabaseWhoseServiceAccountWasDeletedServesAndIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	s := newScope(t)
+	s.provision(standalone("pg"))
+	s.writeRow("pg", "kept")
+	before := s.life("pg")
+	s.ok(cluster.Kube.CoreV1().ServiceAccounts(s.namespace).Delete(s.ctx, "pg-agent", metav1.DeleteOptions{}))
+	s.untilReason("pg", dbv1.ConditionReady, dbv1.ReasonAgentUnauthorized)
+	s.never(10*time.Second, "the pod may not be restarted while the kubelet has time", func() string {
+		if have := s.life("pg"); have != before {
+			return fmt.Sprintf("%+v", have)
+		}
+		return ""
+	})
+	s.hasRow("pg", "kept")
+	s.ok(cluster.Kube.CoreV1().Pods(s.namespace).Delete(s.ctx, "pg-0", metav1.DeleteOptions{}))
+	s.untilAnotherPodServes("pg", before.podUID)
 	s.hasRow("pg", "kept")
 }
 

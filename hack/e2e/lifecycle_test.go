@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -75,6 +76,33 @@ func TestRetainKeepsVolumeAndCredentialsForTheNextOfThatName(t *testing.T) {
 	s.hasRow("pg", "kept")
 	same(s, "the volume of the second", s.claim("pg").UID, claim)
 	same(s, "the password of the second", string(s.secret("pg-credentials").Data["password"]), password)
+}
+
+// Nobody was ever let into a Database that never came up: there is nothing on its volume to be careful of.
+func TestADatabaseThatNeverCameUpCanBeMadeAgain(t *testing.T) {
+	t.Parallel()
+	for name, mistake := range map[string]func(*dbv1.Database){
+		"NoImage": func(db *dbv1.Database) { db.Spec.Image = "registry.invalid/postgres:15" },
+		"NoNode": func(db *dbv1.Database) {
+			db.Spec.Scheduling = &dbv1.SchedulingSpec{NodeSelector: map[string]string{"no-such": "node"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScope(t)
+			s.create(standalone("pg", mistake))
+			s.until("pg", "the pod to be in trouble", changeTimeout, func(db *dbv1.Database) string {
+				c := meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionReady)
+				if c != nil && (strings.Contains(c.Message, "not scheduled") || strings.Contains(c.Message, "Image")) {
+					return ""
+				}
+				return "it is not said what"
+			})
+			s.remove("pg")
+			s.provision(standalone("pg"))
+			s.writeRow("pg", "at last")
+		})
+	}
 }
 
 func TestARetainedVolumeOfAnotherMajorVersionIsNotTouched(t *testing.T) {

@@ -75,6 +75,21 @@ func TestAUsersOwnCredentialsAreUsed(t *testing.T) {
 	same(s, "the password", string(s.secret("pg-credentials").Data["password"]), "it's a \\ long % secret")
 }
 
+// Why a pod is refused, only events of its StatefulSet say.
+func TestAPodThatIsRefusedIsExplained(t *testing.T) {
+	t.Parallel()
+	s := newScope(t)
+	s.create(standalone("pg", func(db *dbv1.Database) { db.Spec.Scheduling = &dbv1.SchedulingSpec{PriorityClassName: "no-such-class"} }))
+	s.until("pg", "the words of the API server", changeTimeout, func(db *dbv1.Database) string {
+		if c := meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionReady); c != nil && strings.Contains(c.Message, "no PriorityClass with name no-such-class") {
+			return ""
+		}
+		return "they are not there"
+	})
+	s.edit("pg", func(db *dbv1.Database) { db.Spec.Scheduling = nil })
+	s.ready("pg")
+}
+
 func TestAnEngineThatIsNotBuiltYetSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
