@@ -297,13 +297,18 @@ func (a *Agent) engineEnded(m *memory, engine Engine, err error) {
 	if err != nil {
 		m.lastError = err.Error()
 	}
+	a.reconsider(m)
+	logger.Error(err, "The engine ended", "answered", !m.startFailed, "nextStart", m.restartAt)
+}
+
+// reconsider gives a configuration that was refused another chance when not even the good one starts:
+// it may have been right. It has its turn when the next start has: at once, the two would take turns
+// without a pause.
+func (a *Agent) reconsider(m *memory) {
 	if m.startFailed && m.config.current == m.config.good && m.config.refused != "" {
-		// Not even the good configuration starts: what was refused may have been right. It has its turn
-		// when the next start has: at once, the two would take turns without a pause.
 		a.refuse(m, "", "")
 		m.retryAt[step{kind: stepConfig}.key()] = m.restartAt
 	}
-	logger.Error(err, "The engine ended", "answered", !m.startFailed, "nextStart", m.restartAt)
 }
 
 // stop stops the engine: softly, then harder, and never later than the grace period. One that is
