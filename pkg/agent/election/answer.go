@@ -1,61 +1,92 @@
 package election
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// What comes from outside: the Lease, the outcome of writes, and questions and answers of peers.
+// What comes from outside: the Lease, the outcome of writes, and questions and answers of peers. All of it
+// may be late, doubled, or out of order.
 
-// seeLease learns an answer of the API.
-func (m *Machine) seeLease(e LeaseSeen) {
+// seeLease learns what the API says. A read that was sent before the known version was first shown may be
+// older than that.
+func (m *Machine) seeLease(e *LeaseSeen) {
 	l := &m.lease
-	if e.SentAt >= 0 && e.SentAt < l.writtenAt {
+	if e.SentAt < 0 {
+		m.seeNews(e)
+		return
+	}
+	if e.SentAt < l.writtenAt || l.known && e.Version != l.version && e.SentAt < l.firstAt {
 		return
 	}
 	l.stale = false
 	l.answeredAt = max(l.answeredAt, e.SentAt)
-	if e.SentAt < 0 {
-		l.answeredAt = m.now.Mono
-	}
-	if l.known && e.Version == l.version {
-		l.stillAt = max(l.stillAt, e.SentAt)
+	if !l.known || e.Version != l.version {
+		m.show(e.Version, &e.Record)
 		return
 	}
-	if c := m.claim; c != nil && c.writing != 0 && e.Record.Holder == m.self.Identity && e.Record.Epoch == c.record.Epoch {
+	if l.version == "" && e.SentAt-l.stillAt > m.limits.fresh+m.durations().RetryPeriod && m.holds(ruleMissingAnew) {
+		// One Lease that is missing looks like another: there may have been one in between.
+		l.firstAt, l.stillAt = m.now.Mono, m.now.Mono
+	}
+	l.stillAt = max(l.stillAt, e.SentAt)
+}
+
+// seeNews learns a watch's news. They are believed when they follow from what is known; else the API is
+// asked.
+func (m *Machine) seeNews(e *LeaseSeen) {
+	l := &m.lease
+	switch {
+	case !l.known || e.Version == l.version:
+	case e.Version != "" && e.Record.After(&l.record):
+		m.show(e.Version, &e.Record)
+		if e.Record.Holder == "" {
+			// Who wants to claim needs an answer, and not just news.
+			l.readAt = -forLong
+		}
+	default:
+		m.doubt()
+	}
+}
+
+// doubt has the Lease read at once.
+func (m *Machine) doubt() {
+	if !m.lease.stale {
+		m.lease.stale, m.lease.readAt = true, -forLong
+	}
+}
+
+// show takes a version that was not seen before.
+func (m *Machine) show(version string, r *Record) {
+	if c := m.claim; c != nil && c.writing != 0 && r.Holder == m.self.Identity && r.Epoch == c.record.Epoch {
 		// The claim is committed; its own answer is late.
-		m.committed(e.Version, e.Record)
+		m.committed(version, *r)
 		m.won()
 		return
 	}
-	m.setLease(e.Version, e.Record)
-	if h := m.hold; h != nil && e.Record.Holder == m.self.Identity {
-		m.count(e.Record.Stamp)
-		m.adopt(e.Record.Epoch)
+	m.setLease(version, *r)
+	if m.hold != nil && r.Holder == m.self.Identity {
+		m.count(r.Stamp)
 	}
 }
 
 // setLease notes a version that was not seen before.
 func (m *Machine) setLease(version string, r Record) {
 	l := &m.lease
-	l.known, l.version, l.record = true, version, r
-	l.firstAt, l.stillAt = m.now.Mono, m.now.Mono
-	if r.Holder == "" && m.holds(ruleFence) {
-		m.promise.until = 0
+	if m.holds(ruleTimed) || !l.known || r.Epoch != l.record.Epoch {
+		l.firstAt = m.now.Mono
 	}
-}
-
-// adopt takes the epoch of a Lease that this holder claimed again while it ran.
-func (m *Machine) adopt(epoch int64) {
-	if epoch > m.hold.epoch && epoch <= m.disk.AskedEpoch {
-		m.hold.epoch, m.disk.OwnEpoch = epoch, epoch
+	l.known, l.stale, l.version, l.record, l.stillAt = true, false, version, r, m.now.Mono
+	if r.Holder == "" && (r.Epoch >= m.promise.epoch || !m.holds(rulePromiseStands)) {
+		// To whom it was given has released the Lease.
+		m.promise.until = 0
 	}
 }
 
 // seeWritten learns the outcome of a write.
 func (m *Machine) seeWritten(e LeaseWritten) {
-	if e.Outcome != Unknown {
-		m.lease.answeredAt = m.now.Mono
-	}
 	if e.Outcome == Conflict {
-		m.lease.stale, m.lease.readAt = true, -forLong
+		m.doubt()
 	}
 	if c := m.claim; c != nil && c.writing == e.ID {
 		c.writing = 0
@@ -68,16 +99,20 @@ func (m *Machine) seeWritten(e LeaseWritten) {
 	h := m.hold
 	if h == nil || h.writing != e.ID {
 		if e.Outcome == Committed {
-			m.lease.stale, m.lease.readAt = true, -forLong
+			m.doubt()
 		}
 		return
 	}
 	h.writing = 0
 	switch e.Outcome {
 	case Committed:
-		m.committed(e.Version, h.writes)
+		if h.base == m.lease.version {
+			m.committed(e.Version, h.writes)
+		} else {
+			// It was overtaken: something else was seen since.
+			m.doubt()
+		}
 		m.count(e.ID)
-		m.adopt(h.writes.Epoch)
 	case Conflict:
 		h.failed, h.unanswered = true, false
 	case Unknown:
@@ -85,14 +120,15 @@ func (m *Machine) seeWritten(e LeaseWritten) {
 	}
 }
 
-// committed notes what we wrote.
+// committed notes what we wrote. What we sent before cannot be committed any more.
 func (m *Machine) committed(version string, r Record) {
 	m.setLease(version, r)
 	m.lease.writtenAt = m.now.Mono
 	m.disk.Unsettled = nil
 	m.disk.HighestEpoch = max(m.disk.HighestEpoch, r.Epoch)
-	m.disk.Record = r
-	m.disk.Record.Stamp = 0
+	if !m.disk.Record.sameContent(&r) {
+		m.disk.Record = r
+	}
 }
 
 // learn notes what a peer says of itself and of the Lease.
@@ -104,39 +140,46 @@ func (m *Machine) learn(instance, name string, r *Record, highest int64) {
 	}
 	m.peers[instance] = p
 	m.disk.HighestEpoch = max(m.disk.HighestEpoch, highest)
-	if r != nil && r.Newer(&m.disk.Record) {
+	if r != nil && r.After(&m.disk.Record) && !r.sameContent(&m.disk.Record) {
 		m.disk.Record = *r
-		m.disk.Record.Stamp = 0
 	}
 }
 
 // seeAnswer learns a peer's answer.
-func (m *Machine) seeAnswer(e Answered) {
-	a := e.Answer
+func (m *Machine) seeAnswer(e *Answered) {
+	a := &e.Answer
 	m.learn(a.Instance, a.Name, &a.Record, a.HighestEpoch)
-	m.disk.AskedEpoch = max(m.disk.AskedEpoch, a.AskedEpoch)
-	if c := m.claim; c != nil && a.Yes && e.Question.Kind == AskPosition && e.Question.Version == c.version {
-		c.answers[a.Name] = a
-		if e.Question.Round == c.round.id {
-			c.round.yes[a.Instance] = true
+	if m.holds(ruleToldAsked) {
+		m.disk.AskedEpoch = max(m.disk.AskedEpoch, a.AskedEpoch)
+	}
+	q := &e.Question
+	if q.Kind == AskIdentity && a.Yes {
+		m.ran.name, m.ran.at = a.Name, m.now.Mono
+	}
+	if c := m.claim; c != nil && q.Kind == AskPosition && q.Version == c.version {
+		if a.Yes {
+			c.answers[a.Name] = answered{Answer: *a, at: m.now.Mono}
+		}
+		if q.Round == c.round.id {
+			c.round.answer(a)
 		}
 	}
 	h := m.hold
-	if h == nil || !a.Yes {
+	if h == nil {
 		return
 	}
-	switch q := e.Question; q.Kind {
+	switch q.Kind {
 	case AskPromise:
 		if q.Round == h.promises.id && q.Epoch == h.epoch {
-			h.promises.yes[a.Instance] = true
+			h.promises.answer(a)
 			m.countPromises()
 		}
 	case AskEpoch:
 		if q.Round == h.epochs.id {
-			h.epochs.yes[a.Instance] = true
+			h.epochs.answer(a)
 		}
 	case AskContains:
-		if l := h.leaving; l != nil && q.Round == l.round {
+		if l := h.leaving; l != nil && q.Round == l.round && a.Yes {
 			l.confirmed = true
 		}
 	case AskIdentity, AskPosition:
@@ -144,56 +187,57 @@ func (m *Machine) seeAnswer(e Answered) {
 }
 
 // reply answers a question.
-func (m *Machine) reply(e Asked) {
+func (m *Machine) reply(e *Asked) {
 	a := Answer{Instance: m.self.Instance, Record: *m.newest(), HighestEpoch: m.disk.HighestEpoch, AskedEpoch: m.disk.AskedEpoch, Priority: m.spec.Priority}
-	if !m.disk.Rebuilding || m.rebuild == "" && m.following != (source{}) {
+	if m.fit() {
 		a.Name = m.disk.Name
 	}
-	switch q := e.Question; q.Kind {
-	case AskIdentity, AskEpoch:
+	switch q := &e.Question; q.Kind {
+	case AskIdentity:
+		a.Yes = m.hold != nil && m.hold.live && m.facts.Mode == ModePrimary
+	case AskEpoch:
 		a.Yes = true
 	case AskPromise:
-		if a.Yes = m.promises(&q); a.Yes {
-			m.promise = promise{holder: q.Holder, epoch: q.Epoch, until: max(m.promise.until, m.now.Mono+q.Lease)}
+		if a.Yes = m.promises(q); a.Yes {
+			m.promise = promise{epoch: max(m.promise.epoch, q.Epoch), until: max(m.promise.until, m.now.Mono+q.Lease)}
 		}
 	case AskPosition:
-		if m.mayAnswer(&q) {
+		if m.mayAnswer(q) {
 			a = m.position()
 		}
 	case AskContains:
-		chain := m.disk.Chain
-		a.Yes = m.hold == nil && !m.disk.Rebuilding && m.facts.Mode == ModeReplica && m.facts.Position >= q.Position &&
-			len(chain) > 0 && chain[len(chain)-1].Number == q.Epoch
+		a.Yes = m.hold == nil && m.fit() && m.facts.Mode == ModeReplica && m.facts.Position >= q.Position && m.disk.Chain.last() == q.Epoch
 	}
 	m.do(Reply{Token: e.Token, Answer: a})
 }
 
-// claiming: a claim or a release of ours is under way, or its outcome is not known.
+// claiming: a claim of ours, or another record, may yet be committed.
 func (m *Machine) claiming() bool {
-	return m.claim != nil && m.claim.writing != 0 || len(m.disk.Unsettled) > 0
+	return m.claim != nil && m.claim.writing != 0 ||
+		slices.ContainsFunc(m.disk.Unsettled, func(s Sent) bool { return !m.lease.known || s.Base == m.lease.version })
 }
 
 // promises: nothing newer is known, no claim is in flight or unknown, and this version is not fenced.
 func (m *Machine) promises(q *Question) bool {
 	newest := m.newest()
 	newer := newest.Epoch > q.Epoch || newest.Epoch == q.Epoch && newest.Holder != q.Holder || m.disk.HighestEpoch > q.Epoch
-	fenced := m.disk.Fence != "" && (!m.lease.known || m.disk.Fence == m.fenceAt())
 	switch {
 	case m.hold != nil, newer && m.holds(ruleNewerPromise):
 		return false
 	case m.claiming() && m.holds(ruleUnknownClaim):
 		return false
-	case fenced && m.holds(ruleFencedPromise):
+	case m.fenced() && m.holds(ruleFencedPromise):
 		return false
 	}
 	return true
 }
 
 // mayAnswer: the position is known at that version, and the fence is in place. Where it is not, this puts
-// it there, and a later question gets the answer.
+// it there, and a later question gets the answer. An instance that could not claim by itself does not
+// answer: as the best it would keep the others from claiming.
 func (m *Machine) mayAnswer(q *Question) bool {
 	switch {
-	case m.hold != nil, m.disk.Name == "", m.disk.Rebuilding, m.rebuild != "", m.mustDown, m.claiming() && m.holds(ruleUnknownClaim):
+	case m.hold != nil, !m.fit(), m.mustDown, m.spec.Stop, m.stalled(), m.claiming() && m.holds(ruleUnknownClaim):
 		return false
 	case m.lease.version != q.Version || !m.fresh():
 		return false
@@ -208,6 +252,19 @@ func (m *Machine) mayAnswer(q *Question) bool {
 		return false
 	}
 	return m.known() || !m.holds(ruleFence)
+}
+
+// fenceAt is the version at which an instance that answers takes its source away; a missing Lease has one, too.
+func (m *Machine) fenceAt() string {
+	if m.lease.version == "" {
+		return "missing"
+	}
+	return m.lease.version
+}
+
+// fenced: the source was taken away at this version, or at one that may still be the newest.
+func (m *Machine) fenced() bool {
+	return m.disk.Fence != "" && (!m.lease.known || m.disk.Fence == m.fenceAt())
 }
 
 // sameInstance compares the pods of two identities, without their UIDs.

@@ -1,9 +1,6 @@
 package election
 
-import (
-	"reflect"
-	"slices"
-)
+import "slices"
 
 // Changes of the record. The holder alone makes them, one at a time, and in an order in which the engine's
 // setting satisfies every record that may be the one that a claim is judged by:
@@ -12,29 +9,45 @@ import (
 //   - a name goes, or w goes up: the engine first, everywhere, until enough of the remaining names have
 //     all that was acknowledged before; then the record.
 
-// nextRecord is what the next renewal says.
-func (m *Machine) nextRecord() Record {
-	if n := len(m.disk.Unsettled); n > 0 && m.disk.Unsettled[n-1].Record.Epoch == m.hold.epoch {
-		// The same again, until it is settled: won, or lost to something newer.
-		return m.disk.Unsettled[n-1].Record
-	}
-	current := m.lease.record
-	target := m.target()
-	if !m.hold.live || m.facts.Mode != ModePrimary || !m.applied(&target) {
-		return current
-	}
-	return target
+// shrink is a change of the record that the engine must apply first.
+type shrink struct {
+	set      bool
+	wanted   Synchronous
+	marked   bool
+	position Position
 }
 
-// target is the record with the next change in it.
+// nextRecord is what the next renewal says.
+func (m *Machine) nextRecord() Record {
+	for _, sent := range slices.Backward(m.disk.Unsettled) {
+		if r := sent.Record; r.Epoch == m.hold.epoch && r.Holder == m.self.Identity {
+			// The same again, until it is settled: won, or lost to something newer.
+			return r
+		}
+	}
+	if h := m.hold; h.live && m.facts.Mode == ModePrimary && m.applied(&h.target) {
+		return h.target
+	}
+	return *m.newest()
+}
+
+// target is the record with the next change in it. A name that comes in is first: it may be the one that
+// what has to be flushed for another change is waiting for.
 func (m *Machine) target() Record {
-	r := m.lease.record
-	r.Handover = ""
-	if d := m.spec.Durations; d.Valid() {
+	r := *m.newest()
+	if !m.told || m.disk.Name == "" {
+		return r
+	}
+	if d := m.spec.Durations; d.Valid() && !m.hold.failed {
+		// Not while renewals fail: shorter ones would count at once.
 		r.Durations = d
 	}
 	if m.spec.W < r.W {
 		r.W = max(m.spec.W, 0)
+		return r
+	}
+	if c, ok := m.joins(&r); ok {
+		r.Candidates = append(slices.Clone(r.Candidates), c)
 		return r
 	}
 	for i, c := range r.Candidates {
@@ -42,10 +55,6 @@ func (m *Machine) target() Record {
 			r.Candidates = slices.Delete(slices.Clone(r.Candidates), i, i+1)
 			return r
 		}
-	}
-	if c, ok := m.joins(&r); ok {
-		r.Candidates = append(slices.Clone(r.Candidates), c)
-		return r
 	}
 	if m.spec.W > r.W && len(r.Candidates)-1 >= m.spec.W {
 		r.W = m.spec.W
@@ -69,12 +78,12 @@ func (m *Machine) leaves(c Candidate) bool {
 	return m.spec.Gone[c.Instance] && m.now.Mono-max(p.answeredAt, m.hold.startedAt) >= m.durations().Lease
 }
 
-// joins is a replica that is streaming and close, and no candidate yet.
+// joins is a replica that is streaming and close, and no candidate yet. Its instance may have another
+// name in the record still: data that is no more can only go when there are enough others.
 func (m *Machine) joins(r *Record) (Candidate, bool) {
 	for _, instance := range m.spec.Members {
 		c := Candidate{Name: m.peers[instance].name, Instance: instance}
-		if c.Name == "" || instance == m.self.Instance ||
-			slices.ContainsFunc(r.Candidates, func(other Candidate) bool { return other.Instance == instance || other.Name == c.Name }) {
+		if instance == m.self.Instance || c.Name == "" || r.Has(c.Name) {
 			continue
 		}
 		if flushed, streams := m.facts.Standbys[c.Name]; streams && flushed+m.spec.MaxLag >= m.facts.Position {
@@ -86,10 +95,10 @@ func (m *Machine) joins(r *Record) (Candidate, bool) {
 
 // applied: the engine is such that this record may be written.
 func (m *Machine) applied(target *Record) bool {
-	current := &m.lease.record
+	current := m.newest()
 	shrinks := target.W > current.W
-	for _, name := range current.Names() {
-		shrinks = shrinks || !target.Has(name)
+	for _, c := range current.Candidates {
+		shrinks = shrinks || c.Name != current.Name && !target.Has(c.Name)
 	}
 	if !shrinks || target.W == 0 {
 		m.hold.shrink = shrink{}
@@ -97,14 +106,11 @@ func (m *Machine) applied(target *Record) bool {
 	}
 	s := &m.hold.shrink
 	wanted := m.synchronous()
-	if !s.set || !reflect.DeepEqual(s.wanted, wanted) {
+	if !s.set || !s.wanted.equal(wanted) {
 		*s = shrink{set: true, wanted: wanted}
 	}
 	if !s.marked {
-		if !m.holds(ruleShrinkApplied) {
-			return true
-		}
-		if !m.whole() || !m.facts.Applied || !reflect.DeepEqual(m.want.Synchronous, wanted) {
+		if m.holds(ruleShrinkApplied) && (!m.whole() || !m.facts.Applied || !m.want.Synchronous.equal(wanted)) {
 			return false
 		}
 		s.marked, s.position = true, m.facts.Position
@@ -114,34 +120,27 @@ func (m *Machine) applied(target *Record) bool {
 
 // synchronous satisfies the recorded candidates and w, those that are unsettled, and the next ones.
 func (m *Machine) synchronous() Synchronous {
-	target := m.target()
-	if !m.holds(ruleGrow) {
-		return synchronousOf(&target)
-	}
-	s := synchronousOf(m.newest())
-	for _, sent := range m.disk.Unsettled {
-		s = s.and(synchronousOf(&sent.Record))
-	}
-	s = s.and(synchronousOf(&target))
-	if s.W == 0 {
-		s.Names = nil
-	}
-	return s
-}
-
-func synchronousOf(r *Record) Synchronous {
-	names := r.Names()
-	slices.Sort(names)
-	return Synchronous{Names: names, W: r.W}
-}
-
-// and satisfies both.
-func (s Synchronous) and(other Synchronous) Synchronous {
-	var names []string
-	for _, name := range s.Names {
-		if slices.Contains(other.Names, name) {
+	target := &m.hold.target
+	names, w := m.scratch[:0], target.W
+	for i := range target.Candidates {
+		if name := target.Candidates[i].Name; name != target.Name {
 			names = append(names, name)
 		}
 	}
-	return Synchronous{Names: names, W: max(s.W, other.W)}
+	and := func(r *Record) {
+		w = max(w, r.W)
+		names = slices.DeleteFunc(names, func(name string) bool { return !r.Has(name) })
+	}
+	if m.holds(ruleGrow) {
+		and(m.newest())
+	}
+	if m.holds(ruleUnionSetting) {
+		for i := range m.disk.Unsettled {
+			and(&m.disk.Unsettled[i].Record)
+		}
+	}
+	if w == 0 {
+		return Synchronous{}
+	}
+	return Synchronous{Names: m.sorted(names, m.want.Synchronous.Names), W: w}
 }

@@ -19,14 +19,49 @@ import (
 type claim struct {
 	version string
 	round   round
-	answers map[string]Answer
+	answers map[string]answered
 	// standUntil is when this instance asks again, after it stood back for better ones.
 	standUntil time.Duration
 	stood      bool
-	// writing is the write under way; unknown: it had no answer.
+	// writing is the write under way, zero when there is none.
 	writing int64
 	sentAt  Now
 	record  Record
+}
+
+// answered is a position, which is forgotten when it is not repeated: the data may be gone.
+type answered struct {
+	Answer
+	at time.Duration
+}
+
+// round is one round of a question to several.
+type round struct {
+	id     int64
+	sentAt Now
+	asked  []string
+	yes    []string
+	no     []string
+}
+
+func (m *Machine) newRound() round { return round{id: m.nextRound(), sentAt: m.now, asked: m.others()} }
+
+func (r *round) answer(a *Answer) {
+	to := &r.yes
+	if !a.Yes {
+		to = &r.no
+	}
+	if slices.Contains(r.asked, a.Instance) && !slices.Contains(*to, a.Instance) {
+		*to = append(*to, a.Instance)
+	}
+}
+
+// complete: all said yes.
+func (r *round) complete() bool { return r.id != 0 && len(r.yes) == len(r.asked) }
+
+// over: everyone answered, or had the time to.
+func (m *Machine) over(r *round) bool {
+	return len(r.yes)+len(r.no) >= len(r.asked) || m.now.Mono-r.sentAt.Mono >= m.limits.askPause*4/5
 }
 
 func (m *Machine) evaluateClaim() {
@@ -44,10 +79,11 @@ func (m *Machine) evaluateClaim() {
 		return
 	}
 	if m.claim == nil {
-		m.claim = &claim{version: m.lease.version, answers: map[string]Answer{}}
+		m.claim = &claim{version: m.lease.version, answers: map[string]answered{}}
 	}
 	if m.disk.Fence != m.fenceAt() {
 		m.disk.Fence = m.fenceAt()
+		m.following = source{}
 		return
 	}
 	if !m.known() || m.now.Mono < m.claim.standUntil {
@@ -57,29 +93,23 @@ func (m *Machine) evaluateClaim() {
 		m.sendClaim(m.claimRecord())
 		return
 	}
-	m.askPositions()
-	m.judge()
-}
-
-// fenceAt is the version at which an instance that answers takes its source away; a missing Lease has one, too.
-func (m *Machine) fenceAt() string {
-	if m.lease.version == "" {
-		return "missing"
+	if m.claim.round.id != 0 && m.over(&m.claim.round) {
+		m.judge()
 	}
-	return m.lease.version
+	if m.claim.writing == 0 {
+		m.askPositions()
+	}
 }
 
 // mayClaim: it is a candidate with whole data, it saw silence or a release itself, the API answers, and
 // nobody has its promise.
 func (m *Machine) mayClaim() bool {
 	switch {
-	case m.disk.Name == "", m.disk.Rebuilding, m.rebuild != "", m.mustDown, m.spec.Stop, m.disk.Releasing:
-		return false
-	case m.facts.HealthyAt < 0 || m.now.Mono-m.facts.HealthyAt > StallTimeout && m.holds(ruleStall):
+	case !m.fit(), m.mustDown, m.spec.Stop, m.disk.Releasing, m.lease.stale, m.stalled():
 		return false
 	case m.promised() && m.holds(ruleNoClaimUnderPromise):
 		return false
-	case !m.unclaimed() && m.spec.Force == "" && !m.newest().Has(m.disk.Name) && m.holds(ruleCandidates):
+	case !m.unclaimed() && !m.forced() && !m.newest().Has(m.disk.Name) && m.holds(ruleCandidates):
 		return false
 	case m.disk.HighestEpoch == 0 && !m.unclaimed():
 		return false
@@ -87,64 +117,70 @@ func (m *Machine) mayClaim() bool {
 	return m.fresh() && (m.waited() || !m.holds(ruleSilence) && m.lease.known)
 }
 
+// stalled: the volume does not answer.
+func (m *Machine) stalled() bool {
+	return m.facts.HealthyAt < 0 || m.now.Fence-m.facts.HealthyAt > m.limits.stall && m.holds(ruleStall)
+}
+
+// forced: a person accepts the loss, and this text was not used yet.
+func (m *Machine) forced() bool { return m.spec.Force != "" && m.spec.Force != m.disk.Forced }
+
 func (m *Machine) fresh() bool {
-	return m.lease.known && (m.now.Mono-m.lease.answeredAt <= apiFresh || !m.holds(ruleFresh))
+	return m.lease.known && (m.now.Mono-m.lease.answeredAt <= m.limits.fresh || !m.holds(ruleFresh))
 }
 
 func (m *Machine) promised() bool { return m.now.Mono < m.promise.until }
 
 // waited: this instance itself saw silence for leaseDuration, or a release that lets it claim.
-func (m *Machine) waited() bool { return m.releasedTo(m.disk.Name) || m.silent() }
+func (m *Machine) waited() bool {
+	to := m.lease.record.Handover
+	return m.released() && (to == "" || to == m.disk.Name || !m.holds(ruleHandoverAlone)) || m.silent()
+}
 
 // released: the Lease was released, and it is the newest.
 func (m *Machine) released() bool {
 	if m.unclaimed() {
 		return true
 	}
-	if m.lowered() && (m.holds(ruleMissing) || m.lease.version != "") {
+	if m.lowered() && m.holds(ruleMissing) {
 		return false
 	}
 	return m.lease.known && m.lease.record.Holder == ""
 }
 
-// releasedTo: and that data may claim at once.
-func (m *Machine) releasedTo(name string) bool {
-	to := m.lease.record.Handover
-	return m.released() && (to == "" || to == name || !m.holds(ruleHandoverAlone))
-}
-
-// silent: no newer version was seen for leaseDuration.
+// silent: no newer version was seen for leaseDuration, by what this version says, and by what is known
+// to be newer (where somebody rolled the Lease back).
 func (m *Machine) silent() bool {
-	return m.lease.known && m.lease.stillAt-m.lease.firstAt >= m.durations().Lease
+	lease := cmp.Or(max(m.newest().Durations.Lease, m.lease.record.Durations.Lease), DefaultDurations.Lease)
+	return m.lease.known && m.lease.stillAt-m.lease.firstAt >= lease
 }
 
-// needsNoAnswers: the first claim of all, the one that a handover names, or a person's.
+// needsNoAnswers: the first claim of all, or the one that a handover names.
 func (m *Machine) needsNoAnswers() bool {
-	return m.unclaimed() || m.released() && m.lease.record.Handover == m.disk.Name && m.lease.record.Handover != "" || m.spec.Force != ""
+	return m.unclaimed() || m.released() && m.lease.record.Handover == m.disk.Name && m.lease.record.Handover != ""
 }
 
 func (m *Machine) askPositions() {
 	c := m.claim
-	if c.round.id != 0 && m.now.Mono-c.round.sentAt.Mono < askPause {
+	if c.round.id != 0 && m.now.Mono-c.round.sentAt.Mono < m.limits.askPause {
 		return
 	}
-	if c.round.id != 0 && !c.stood {
-		// What came too late for one round counts in the next: nothing changes at this version.
-		c.stood = c.stood || m.newest().W == 0
-	}
-	c.round = round{id: m.nextRound(), sentAt: m.now, asked: m.others(), yes: map[string]bool{}}
+	c.round = m.newRound()
 	m.ask(c.round.asked, Question{Kind: AskPosition, Round: c.round.id, Version: c.version})
 }
 
 // claimRecord is the newest record among the answers.
 func (m *Machine) claimRecord() Record {
-	newest := *m.newest()
+	newest := m.newest()
+	if !m.holds(ruleNewestRecord) && m.lease.version != "" {
+		newest = &m.lease.record
+	}
 	for _, a := range m.claim.answers {
-		if a.Record.Newer(&newest) {
-			newest = a.Record
+		if a.Record.After(newest) && m.holds(ruleNewestRecord) {
+			newest = &a.Record
 		}
 	}
-	return newest
+	return *newest
 }
 
 // judge claims when enough answered, and this instance is the best of them or stood back long enough.
@@ -152,45 +188,48 @@ func (m *Machine) judge() {
 	c := m.claim
 	record := m.claimRecord()
 	answers := []Answer{m.position()}
-	for _, a := range c.answers {
-		if record.Has(a.Name) && a.Name != m.disk.Name {
-			answers = append(answers, a)
+	for name, a := range c.answers {
+		if record.Has(name) && name != m.disk.Name && m.now.Mono-a.at <= m.limits.fresh {
+			answers = append(answers, a.Answer)
 		}
 	}
-	all := c.round.complete() || m.now.Mono-c.round.sentAt.Mono >= askPause-100*time.Millisecond
-	if !all || !m.enough(&record, answers) {
+	if m.forced() {
+		m.sendClaim(record)
 		return
 	}
-	slices.SortFunc(answers, func(a, b Answer) int { return m.rank(&record, b, a) })
+	if !m.enough(&record, answers) {
+		return
+	}
+	slices.SortFunc(answers, func(a, b Answer) int { return m.rank(&record, &b, &a) })
 	own := slices.IndexFunc(answers, func(a Answer) bool { return a.Name == m.disk.Name })
-	equal := m.place(&record, answers[own]) == m.place(&record, answers[0]) || !m.holds(ruleBest)
+	equal := m.place(&record, &answers[own]) == m.place(&record, &answers[0])
 	switch {
-	case own == 0, c.stood && (record.W == 0 || equal):
+	case own == 0, c.stood && (record.W == 0 || equal || !m.holds(ruleBest)):
 		m.sendClaim(record)
-	case record.W == 0 || equal:
-		c.stood, c.standUntil = true, m.now.Mono+time.Duration(own)*askPause
+	case !c.stood:
+		c.stood, c.standUntil = true, m.now.Mono+time.Duration(own)*m.limits.askPause
 	}
 }
 
-// enough: among those who answered is one that has every acknowledged commit.
+// enough: among those who answered is one that has every acknowledged commit. Nobody knows an epoch above
+// the record's: whoever knows a higher one has its record, and that is the one that is judged by.
 func (m *Machine) enough(record *Record, answers []Answer) bool {
 	if record.W == 0 || !m.holds(ruleQuorum) {
 		return true
 	}
-	names, holders, highest := 0, false, int64(0)
+	names, holders := 0, false
 	recorded := record.Names()
-	for _, a := range answers {
-		highest = max(highest, a.HighestEpoch)
-		holders = holders || a.Name == record.Name
-		if slices.Contains(recorded, a.Name) {
+	for i := range answers {
+		holders = holders || answers[i].Name == record.Name
+		if slices.Contains(recorded, answers[i].Name) {
 			names++
 		}
 	}
-	return holders && (highest <= record.Epoch || !m.holds(ruleHolderAlone)) || names > len(recorded)-record.W
+	return holders || names > len(recorded)-record.W
 }
 
 // place is the position at which an answer leaves the record's chain.
-func (m *Machine) place(record *Record, a Answer) Position {
+func (m *Machine) place(record *Record, a *Answer) Position {
 	if !m.holds(ruleChain) {
 		return a.Position
 	}
@@ -198,7 +237,7 @@ func (m *Machine) place(record *Record, a Answer) Position {
 	return place
 }
 
-func (m *Machine) rank(record *Record, a, b Answer) int {
+func (m *Machine) rank(record *Record, a, b *Answer) int {
 	return cmp.Or(cmp.Compare(m.place(record, a), m.place(record, b)), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
 }
 
@@ -210,14 +249,12 @@ func (m *Machine) position() Answer {
 	}
 }
 
-// sendClaim asks for the Lease.
+// sendClaim asks for the Lease. Its epoch is one that nobody used, and is kept before it is asked for.
 func (m *Machine) sendClaim(r Record) {
-	highest := m.disk.HighestEpoch
-	for _, a := range m.claim.answers {
-		highest = max(highest, a.HighestEpoch, a.Record.Epoch)
-	}
-	m.disk.HighestEpoch = highest
 	first := m.unclaimed()
+	for _, a := range m.claim.answers {
+		m.disk.HighestEpoch = max(m.disk.HighestEpoch, a.HighestEpoch, a.Record.Epoch)
+	}
 	r.Holder, r.Epoch, r.Name, r.Handover = m.self.Identity, m.nextEpoch(), m.disk.Name, ""
 	r.Chain = append(slices.Clone(m.disk.Chain.Reached(m.facts.Position)), Epoch{Number: r.Epoch, Name: m.disk.Name, Begin: m.facts.Position})
 	if first {
@@ -231,8 +268,17 @@ func (m *Machine) sendClaim(r Record) {
 	}
 	m.disk.AskedEpoch = max(m.disk.AskedEpoch, r.Epoch)
 	c := m.claim
-	c.sentAt, c.record = m.now, r
-	c.writing = m.write(r)
+	c.sentAt, c.record = m.now, m.write(r)
+	c.writing = c.record.Stamp
+}
+
+// nextEpoch is one that nobody used.
+func (m *Machine) nextEpoch() int64 {
+	highest := max(m.disk.HighestEpoch, m.disk.OwnEpoch)
+	if m.holds(ruleAsked) {
+		highest = max(highest, m.disk.AskedEpoch)
+	}
+	return highest + 1
 }
 
 // won: the claim is committed.
@@ -241,9 +287,7 @@ func (m *Machine) won() {
 	m.claim = nil
 	m.disk.OwnEpoch, m.disk.Chain, m.disk.Fence = c.record.Epoch, c.record.Chain, ""
 	m.following = source{}
-	m.hold = &holding{
-		epoch: c.record.Epoch, startedAt: m.now.Mono, live: true, renewed: true, renewedAt: c.sentAt.Fence, triedAt: c.sentAt.Fence,
-		sent: map[int64]time.Duration{}, primaryAt: m.now.Fence, identified: -forLong,
-	}
+	m.hold = m.newHold(c.record.Epoch)
+	m.hold.live, m.hold.renewed, m.hold.renewedAt, m.hold.triedAt = true, true, c.sentAt.Fence, c.sentAt.Fence
 	m.restarts = restarts{}
 }

@@ -8,7 +8,9 @@ type Now struct {
 	// machine sleeps, and then errs on the side of waiting longer.
 	Mono time.Duration
 	// Fence is the larger of the boot-time clock and the wall clock: what this instance itself may go
-	// on doing is timed with it. It errs on the side of stopping earlier.
+	// on doing is timed with it. It errs on the side of stopping earlier. It never goes back, and
+	// between two readings it grows by the larger of the two clocks' growth: when the wall clock is set
+	// back, the boot-time clock still counts.
 	Fence time.Duration
 }
 
@@ -19,11 +21,11 @@ type (
 	// Tick says that time has passed; it comes several times a second.
 	Tick struct{}
 
-	// LeaseSeen is an answer of the API about the Lease. Answers are given in the order of their sending;
-	// a watch's are only given when they are newer than what was seen.
+	// LeaseSeen is what the API said about the Lease: the answer to ReadLease, which is read from the
+	// quorum and not from a cache, or a watch's news. They may come late, and out of order.
 	LeaseSeen struct {
-		// SentAt is when the request was sent (Now.Mono); ReadOnly by Watch it is negative: the time at
-		// which it still stood is then not known.
+		// SentAt is when the request was sent (Now.Mono). A watch's news have a negative one: they do
+		// not say when that still stood.
 		SentAt time.Duration
 		// Version is the resourceVersion; empty when there is no Lease.
 		Version string
@@ -51,11 +53,19 @@ type (
 		Answer   Answer
 	}
 
-	// EngineSeen is what the caller found.
+	// EngineSeen is what the caller found, in the order in which it was found. An engine that ended by itself is only started again after
+	// the facts that say so were given, and towards the Want that followed.
 	EngineSeen struct{ Facts Facts }
 
 	// SpecSeen is what the operator wants.
 	SpecSeen struct{ Spec Spec }
+
+	// DataMade says that a new, empty database was made, with this name.
+	DataMade struct{ Name string }
+
+	// DataLost says that the data is gone, and what was kept is not (a Redis that came back empty). It
+	// comes before anything else is seen or done.
+	DataLost struct{}
 )
 
 func (Tick) event()         {}
@@ -65,6 +75,8 @@ func (Asked) event()        {}
 func (Answered) event()     {}
 func (EngineSeen) event()   {}
 func (SpecSeen) event()     {}
+func (DataMade) event()     {}
+func (DataLost) event()     {}
 
 // Outcome is how a write ended.
 type Outcome string
@@ -83,7 +95,9 @@ const (
 type Action interface{ action() }
 
 type (
-	// Persist keeps what must outlive the process; the actions behind it wait for it.
+	// Persist keeps what must outlive the process; the actions behind it, in this Step and in later
+	// ones, wait for it. So does Want: until it is kept, the engine is led towards no newer Want than
+	// that of the last Step that was kept as a whole. Only going down never waits.
 	Persist struct{ Disk Disk }
 
 	// ReadLease asks the API for the Lease.
@@ -120,7 +134,7 @@ type Kind string
 
 // The questions.
 const (
-	// AskIdentity: whose data is there?
+	// AskIdentity: whose data is there, and does it run as primary?
 	AskIdentity Kind = "Identity"
 	// AskPromise: do you promise not to claim, nor to help another to?
 	AskPromise Kind = "Promise"
@@ -153,7 +167,7 @@ type Question struct {
 type Answer struct {
 	// Instance and Name say who answers.
 	Instance, Name string
-	// Yes: it promises, has the position, or contains it. For AskIdentity and AskEpoch it is true.
+	// Yes: it promises, has the position, contains it, or runs as primary. For AskEpoch it is true.
 	Yes bool
 	// Record is the newest that it has seen, HighestEpoch the highest epoch; AskedEpoch is the highest
 	// that it ever asked for.
@@ -184,15 +198,23 @@ const (
 )
 
 // Want is what the engine must be. It is level-based: the caller works towards the newest. Right before it
-// starts or promotes a primary it looks at Machine.Deadline once more: it may have slept.
+// starts or promotes a primary it looks at Machine.Deadline once more: it may have slept. Its slices
+// are not to be changed.
 type Want struct {
 	// Seq grows with every change; Facts say for which one they hold.
 	Seq  uint64
 	Mode Mode
+	// Name is the data id: of the data that is there, or, in ModeClone, of the copy.
+	Name string
 	// Kill: going down must not wait for anything.
 	Kill bool
 	// Source is the candidate to follow, or to copy from; nil for none.
 	Source *Candidate
+	// Epoch is the last epoch of the chain, of the source's or of the primary's own. A replica introduces
+	// itself with it. A primary knows as Standbys, and waits for, only those that say its own: one that
+	// does not know of the epoch yet takes what it receives for a part of an earlier one, and would
+	// throw it away when it learns better.
+	Epoch int64
 	// Synchronous is whom commits of a primary wait for. It is in place before promotion.
 	Synchronous Synchronous
 	// Admit lets clients in.
@@ -222,13 +244,18 @@ type Facts struct {
 	Receiving bool
 	// Standbys are the names that stream from it, with the end of what they flushed.
 	Standbys map[string]Position
-	// Applied: every process that acknowledges commits has the wanted Synchronous.
+	// Applied: every process that acknowledges commits has the Synchronous of that Want. Position was
+	// read after that was seen, so that nothing behind it was acknowledged by an older setting.
 	Applied bool
 	// HealthyAt is when a write with fsync on the volume, and a query where the engine runs, last
-	// returned (Now.Mono); negative before the first.
+	// returned (Now.Fence); negative before the first.
 	HealthyAt time.Duration
 	// RewindFailed: the data cannot be rewound, only cloned.
 	RewindFailed bool
+	// Inconsistent: the data was rewound, and is not whole before it got as far as its source was then.
+	Inconsistent bool
+	// Foreign: the data is of another system. Nothing is done with it.
+	Foreign bool
 	// Crashed counts how often the engine ended by itself.
 	Crashed int
 }
@@ -254,11 +281,12 @@ type Spec struct {
 	// for each HandoverID.
 	Handover   string
 	HandoverID string
-	// Force makes this instance claim without the answers that it needs: a person accepts the loss.
+	// Force makes this instance claim without the answers that it needs, and though it is no candidate:
+	// a person accepts the loss. Each text does so once. It does not shorten the silence.
 	Force string
 }
 
-// Disk is what must outlive the process.
+// Disk is what must outlive the process. Its slices are never changed in place.
 type Disk struct {
 	// Name is the data id, empty without data. Chain is its history.
 	Name  string
@@ -273,6 +301,9 @@ type Disk struct {
 	AskedEpoch, OwnEpoch int64
 	// Fence is the version of the Lease at which the source was taken away.
 	Fence string
+	// Handover is how the handover that was last asked for went, Forced the last Force that was used.
+	Handover HandoverOutcome
+	Forced   string
 	// Unsettled are records that were sent, and may have been committed or may yet be.
 	Unsettled []Sent
 	// Releasing: the newest of them gives the Lease away.
@@ -284,8 +315,3 @@ type Sent struct {
 	Base   string
 	Record Record
 }
-
-// DataMade says that a new, empty database was made, with this name.
-type DataMade struct{ Name string }
-
-func (DataMade) event() {}

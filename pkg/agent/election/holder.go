@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The holder: it renews, changes the record, hands over, and stops in time.
+// The holder: it renews, and stops in time.
 
 // holding is the reign of this instance.
 type holding struct {
@@ -22,45 +22,23 @@ type holding struct {
 	sent map[int64]time.Duration
 	// writing is the write under way, zero when there is none; triedAt when it was sent (Now.Fence).
 	writing int64
-	// writes is the record in it.
+	// writes is the record in it, and base the version that it is to follow.
 	writes  Record
+	base    string
 	triedAt time.Duration
 	// failed: the last try had no answer, or an answer that was no renewal; unanswered: no answer.
 	failed, unanswered bool
 	promises           round
 	epochs             round
 	identified         time.Duration
-	shrink             shrink
+	// target is the record with the next change in it.
+	target Record
+	shrink shrink
 	// primaryAt is when the engine was last seen as primary (Now.Fence).
 	primaryAt time.Duration
 	crashed   bool
 	admit     admission
 	leaving   *leaving
-}
-
-// round is one round of a question to several.
-type round struct {
-	id     int64
-	sentAt Now
-	asked  []string
-	yes    map[string]bool
-}
-
-func (r *round) complete() bool {
-	for _, instance := range r.asked {
-		if !r.yes[instance] {
-			return false
-		}
-	}
-	return r.id != 0
-}
-
-// shrink is a change of the record that the engine must apply first.
-type shrink struct {
-	set      bool
-	wanted   Synchronous
-	marked   bool
-	position Position
 }
 
 // admission is whether clients are let in.
@@ -78,25 +56,43 @@ type restarts struct {
 	epoch int64
 }
 
-// regain takes the Lease up again: the same pod, the same epoch, the same data.
-func (m *Machine) regain() {
-	r := m.newest()
-	same := r.Holder == m.self.Identity || !m.holds(ruleIdentity) && sameInstance(r.Holder, m.self.Identity)
-	if m.mustDown || m.spec.Stop || r.Holder == "" || !same || r.Name != m.disk.Name || r.Epoch != m.disk.OwnEpoch ||
-		m.disk.Rebuilding || m.disk.Name == "" || m.disk.Releasing && m.holds(ruleUnsettledRelease) || m.lowered() ||
-		m.facts.HealthyAt < 0 || m.restarts.gaveUp(r.Epoch) {
-		return
-	}
-	m.hold = &holding{
-		epoch: r.Epoch, startedAt: m.now.Mono, sent: map[int64]time.Duration{}, triedAt: -forLong, primaryAt: m.now.Fence,
+// gaveUp: the epoch was given up because the engine does not come back.
+func (r *restarts) gaveUp(epoch int64) bool { return r.gave && r.epoch == epoch }
+
+func (m *Machine) newHold(epoch int64) *holding {
+	return &holding{
+		epoch: epoch, startedAt: m.now.Mono, sent: map[int64]time.Duration{}, triedAt: -forLong, primaryAt: m.now.Fence,
 		identified: -forLong,
 	}
+}
+
+// own: the newest record says that this instance holds the Lease, under its own epoch.
+func (m *Machine) own() bool {
+	r := m.newest()
+	return r.Holder == m.self.Identity && r.Epoch == m.disk.OwnEpoch && r.Epoch >= m.disk.HighestEpoch
+}
+
+// regain takes the Lease up again: the same pod, the same epoch, the same data. (The same pod may also
+// claim with a new epoch, like anyone; nothing needs it.)
+func (m *Machine) regain() {
+	r := m.newest()
+	same := m.own() || !m.holds(ruleIdentity) && sameInstance(r.Holder, m.self.Identity) && r.Epoch == m.disk.OwnEpoch
+	if !same || m.mustDown || m.spec.Stop || r.Name != m.disk.Name || !m.fit() ||
+		m.disk.Releasing && m.holds(ruleUnsettledRelease) || m.lowered() || m.stalled() || m.restarts.gaveUp(r.Epoch) {
+		return
+	}
+	m.hold = m.newHold(r.Epoch)
 }
 
 func (m *Machine) evaluateHolder() {
 	h := m.hold
 	if m.superseded() {
 		m.lose()
+		return
+	}
+	if !h.live && m.lowered() {
+		// Only who runs takes back what was deleted or rolled back; the others wait.
+		m.hold = nil
 		return
 	}
 	if m.sole() {
@@ -107,26 +103,29 @@ func (m *Machine) evaluateHolder() {
 		m.lose()
 		return
 	}
+	h.target = m.target()
 	m.reclaimMissing()
 	m.identify()
 	m.failsafe(d)
-	m.goLive()
+	m.goLive(d)
 	m.leave()
-	if m.hold == nil {
-		return
+	if m.hold != nil {
+		m.renew(d)
 	}
-	m.renew(d)
 }
 
 // superseded: another holder stands on the Lease, or in what a peer knows, with an epoch that is not below
-// this one's. What is below was put there by hand, and is taken back.
+// this one's; or there is a higher epoch. What is below was put there by hand, and is taken back.
 func (m *Machine) superseded() bool {
 	h := m.hold
 	if r := &m.disk.Record; r.Holder != m.self.Identity && r.Epoch >= h.epoch {
 		return true
 	}
-	r := &m.lease.record
-	return m.lease.known && m.lease.version != "" && r.Holder != m.self.Identity && (r.Epoch >= h.epoch || !m.holds(ruleLower))
+	if r := &m.lease.record; m.lease.known && m.lease.version != "" && r.Holder != m.self.Identity && !m.lowered() {
+		return true
+	}
+	lower := m.lease.known && m.lease.version != "" && m.lease.record.Holder != m.self.Identity
+	return m.disk.HighestEpoch > h.epoch || lower && !m.holds(ruleLower)
 }
 
 // lose ends the reign at once.
@@ -137,55 +136,58 @@ func (m *Machine) lose() {
 
 // sole: nobody else may be promoted, so there is nothing to renew against.
 func (m *Machine) sole() bool {
-	for _, c := range m.union() {
-		if c.Name != m.disk.Name {
-			return false
-		}
-	}
-	return true
+	sole := true
+	m.eachCandidate(func(c Candidate) bool {
+		sole = c.Name == m.disk.Name
+		return sole
+	})
+	return sole
 }
 
-// healthy: the volume and the engine answer, or are allowed not to for a moment.
+// healthy: the volume and the engine answer, or are allowed not to for a moment. A holder that does not run
+// yet has no engine that could.
 func (m *Machine) healthy() bool {
 	h := m.hold
-	if h.live && m.facts.Mode == ModePrimary {
+	if !h.live || m.facts.Mode == ModePrimary {
 		h.primaryAt = m.now.Fence
 	}
-	if !m.holds(ruleStall) {
-		return true
-	}
-	limit := restartLimit
+	limit := m.limits.restart
 	if h.leaving != nil {
-		limit = HandoverLimit + restartLimit
+		limit += m.limits.handover
 	}
-	if m.now.Fence-h.primaryAt > limit {
-		return false
-	}
-	return m.now.Mono-m.facts.HealthyAt <= StallTimeout
+	return !m.holds(ruleStall) || m.now.Fence-h.primaryAt <= limit && !m.stalled()
 }
 
 // renew sends the next renewal when it is due, with what is to change.
 func (m *Machine) renew(d Durations) {
-	h := m.hold
-	if !m.healthy() || !m.lease.known || m.lease.version == "" || m.lease.record.Epoch != h.epoch || m.lease.record.Holder != m.self.Identity {
+	h, l := m.hold, &m.lease
+	if !m.healthy() || !l.known || l.version == "" || l.record.Epoch != h.epoch || l.record.Holder != m.self.Identity {
 		return
 	}
-	if h.writing != 0 && m.now.Fence-h.triedAt < 2*d.RetryPeriod {
+	since := m.now.Fence - h.triedAt
+	if h.writing != 0 && since < 2*d.RetryPeriod {
 		return
 	}
 	next := m.nextRecord()
-	since := m.now.Fence - h.triedAt
+	unchanged := next.sameContent(&l.record)
 	switch {
 	case since < d.RetryPeriod && h.renewed:
 		return
-	case next.sameContent(&m.lease.record) && (m.sole() && h.renewed || !h.failed && h.renewed && since < d.RenewPeriod):
+	case unchanged && h.renewed && (m.sole() || !h.failed && since < d.RenewPeriod):
 		return
 	}
 	if m.sole() && len(next.Candidates) > 1 {
+		// Nobody else may claim before this is committed: until then the deadline need not count.
 		h.renewedAt = m.now.Fence
 	}
-	h.triedAt = m.now.Fence
-	h.writing, h.writes = m.write(next), next
+	m.send(next)
+}
+
+// send writes a record that counts as a renewal.
+func (m *Machine) send(r Record) {
+	h := m.hold
+	h.triedAt, h.base, h.writes = m.now.Fence, m.lease.version, m.write(r)
+	h.writing = h.writes.Stamp
 	h.sent[h.writing] = m.now.Fence
 }
 
@@ -212,14 +214,36 @@ func (m *Machine) failsafe(d Durations) {
 	if !silent || !m.healthy() || m.disk.Releasing {
 		return
 	}
-	if h.promises.id != 0 && m.now.Fence-h.promises.sentAt.Fence < askPause {
+	since := m.now.Fence - h.promises.sentAt.Fence
+	if h.promises.id != 0 && since < m.limits.askPause {
 		return
 	}
-	h.promises = round{id: m.nextRound(), sentAt: m.now, asked: m.others(), yes: map[string]bool{}}
-	m.ask(h.promises.asked, Question{
-		Kind: AskPromise, Round: h.promises.id, Holder: m.self.Identity, Epoch: h.epoch, Lease: m.durations().Lease,
-	})
+	if !h.live {
+		// A promise keeps its giver from claiming. Who does not run yet asks for none that cannot be of use,
+		// nor again and again: the others would wait for it for ever.
+		if len(h.promises.no) > 0 && since < 2*d.Lease || !m.reachesAll() {
+			return
+		}
+		h.epochs = round{}
+	}
+	h.promises = m.newRound()
+	m.ask(h.promises.asked, Question{Kind: AskPromise, Round: h.promises.id, Holder: m.self.Identity, Epoch: h.epoch, Lease: d.Lease})
 	m.countPromises()
+}
+
+// reachesAll: all candidates answered the question for a higher epoch, which is asked until they do.
+func (m *Machine) reachesAll() bool {
+	e := &m.hold.epochs
+	if e.id != 0 && !e.complete() && m.now.Mono-e.sentAt.Mono >= m.limits.askPause {
+		m.askEpochs()
+	}
+	return e.complete()
+}
+
+func (m *Machine) askEpochs() {
+	e := &m.hold.epochs
+	*e = m.newRound()
+	m.ask(e.asked, Question{Kind: AskEpoch, Round: e.id})
 }
 
 func (m *Machine) countPromises() {
@@ -232,19 +256,21 @@ func (m *Machine) countPromises() {
 
 // goLive lets a holder that started again run as primary: after a renewal that it sent since, and when
 // no candidate answered with a higher epoch.
-func (m *Machine) goLive() {
+func (m *Machine) goLive(d Durations) {
 	h := m.hold
 	if h.live {
+		if m.spec.Force != "" {
+			m.disk.Forced = m.spec.Force
+		}
 		return
 	}
 	if h.epochs.id == 0 {
-		h.epochs = round{id: m.nextRound(), sentAt: m.now, asked: m.others(), yes: map[string]bool{}}
-		m.ask(h.epochs.asked, Question{Kind: AskEpoch, Round: h.epochs.id})
+		m.askEpochs()
 	}
-	if !h.renewed && m.holds(ruleRenewOnStart) {
+	if (!h.renewed || m.now.Fence-h.renewedAt >= d.RenewDeadline) && m.holds(ruleRenewOnStart) {
 		return
 	}
-	if !h.epochs.complete() && m.now.Mono-h.startedAt < askOnStart && m.holds(ruleAskOnStart) {
+	if !h.epochs.complete() && m.now.Mono-h.startedAt < m.limits.askOnStart && m.holds(ruleAskOnStart) {
 		return
 	}
 	h.live, h.primaryAt = true, m.now.Fence
@@ -261,8 +287,8 @@ func (m *Machine) identify() {
 	}
 	var unknown []string
 	for _, instance := range m.spec.Members {
-		p := m.peers[instance]
-		if _, streams := m.facts.Standbys[p.name]; instance != m.self.Instance && (p.name == "" || !streams) {
+		name := m.peers[instance].name
+		if _, streams := m.facts.Standbys[name]; instance != m.self.Instance && (name == "" || !streams) {
 			unknown = append(unknown, instance)
 		}
 	}
@@ -273,41 +299,26 @@ func (m *Machine) identify() {
 }
 
 // reclaimMissing takes a Lease again that somebody deleted or rolled back, after it asked all candidates
-// whether they know a higher epoch.
+// whether they know a higher epoch. One that was rolled back to an earlier record of this very epoch is
+// simply written again.
 func (m *Machine) reclaimMissing() {
-	h := m.hold
+	h, d := m.hold, m.durations()
 	gone := m.lease.known && (m.lease.version == "" || m.lease.record.Epoch < h.epoch)
-	if !gone || !h.live || h.leaving != nil || !m.healthy() {
-		return
-	}
-	d := m.durations()
-	if h.writing != 0 && m.now.Fence-h.triedAt < 2*d.RetryPeriod {
+	if !gone || !h.live || h.leaving != nil || !m.healthy() || h.writing != 0 && m.now.Fence-h.triedAt < 2*d.RetryPeriod {
 		return
 	}
 	if h.epochs.id == 0 || m.now.Mono-h.epochs.sentAt.Mono > d.RetryPeriod {
-		h.epochs = round{id: m.nextRound(), sentAt: m.now, asked: m.others(), yes: map[string]bool{}}
-		m.ask(h.epochs.asked, Question{Kind: AskEpoch, Round: h.epochs.id})
+		m.askEpochs()
 		return
 	}
-	if !h.epochs.complete() && m.now.Mono-h.epochs.sentAt.Mono < askPause {
+	if !m.over(&h.epochs) {
 		return
 	}
 	r := m.disk.Record
 	r.Holder, r.Epoch, r.Handover = m.self.Identity, m.nextEpoch(), ""
 	m.disk.AskedEpoch = r.Epoch
 	h.epochs = round{}
-	h.triedAt = m.now.Fence
-	h.writing, h.writes = m.write(r), r
-	h.sent[h.writing] = m.now.Fence
-}
-
-// nextEpoch is one that nobody used.
-func (m *Machine) nextEpoch() int64 {
-	highest := max(m.disk.HighestEpoch, m.disk.OwnEpoch)
-	if m.holds(ruleAsked) {
-		highest = max(highest, m.disk.AskedEpoch)
-	}
-	return highest + 1
+	m.send(r)
 }
 
 // wantedOfHolder is what the engine of the holder must be.
@@ -321,23 +332,36 @@ func (m *Machine) wantedOfHolder() Want {
 	case !h.live:
 		return Want{Mode: ModeDown}
 	}
-	w := Want{Mode: ModePrimary, Synchronous: m.synchronous(), Replicas: m.replicas()}
+	w := Want{Mode: ModePrimary, Epoch: m.disk.Chain.last(), Synchronous: m.synchronous(), Replicas: m.replicas()}
+	if !m.holds(ruleSourceEpoch) {
+		w.Epoch = 0
+	}
 	w.Admit = m.admitted(w.Synchronous)
 	return w
 }
 
 // replicas are the names that the log is kept for.
 func (m *Machine) replicas() []string {
-	names := map[string]bool{}
-	for _, c := range m.union() {
-		names[c.Name] = true
-	}
+	names := m.scratch[:0]
+	m.eachCandidate(func(c Candidate) bool {
+		names = append(names, c.Name)
+		return true
+	})
 	for _, instance := range m.spec.Members {
-		names[m.peers[instance].name] = true
+		names = append(names, m.peers[instance].name)
 	}
-	delete(names, "")
-	delete(names, m.disk.Name)
-	return slices.Sorted(maps.Keys(names))
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" || name == m.disk.Name })
+	return m.sorted(names, m.want.Replicas)
+}
+
+// sorted are the names in order, each once; the very slice from before when that is the same.
+func (m *Machine) sorted(names, before []string) []string {
+	slices.Sort(names)
+	m.scratch = slices.Compact(names)
+	if slices.Equal(m.scratch, before) {
+		return before
+	}
+	return slices.Clone(m.scratch)
 }
 
 // admitted: the replicas have all that the engine had when it became primary: a commit that was still
@@ -349,7 +373,7 @@ func (m *Machine) admitted(wanted Synchronous) bool {
 		return false
 	}
 	if !a.marked {
-		if m.want.Mode != ModePrimary {
+		if m.want.Mode != ModePrimary || !m.whole() {
 			return false
 		}
 		a.marked, a.position = true, m.facts.Position
@@ -376,7 +400,7 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 	switch {
 	case m.mustDown:
 		return 0, true
-	case m.hold == nil || !m.hold.live || m.sole():
+	case m.hold == nil || !m.hold.live || m.sole() || !m.holds(ruleDeadline):
 		return 0, false
 	}
 	return m.hold.renewedAt + m.durations().killed(), true

@@ -18,11 +18,9 @@ type leaving struct {
 	kill bool
 	// successor is asked to follow, nil when nobody is.
 	successor *Candidate
-	id        string
-	// tried is the successor's name in what was asked for, for the outcome.
-	since     Now
-	downAt    time.Duration
+	since     time.Duration
 	down      bool
+	downAt    time.Duration
 	askedAt   time.Duration
 	round     int64
 	confirmed bool
@@ -44,74 +42,65 @@ const (
 )
 
 // Handover is how the handover that was last asked for went.
-func (m *Machine) Handover() HandoverOutcome { return m.outcome }
+func (m *Machine) Handover() HandoverOutcome { return m.disk.Handover }
 
 func (m *Machine) leave() {
 	h := m.hold
-	if h.leaving == nil {
+	if h.leaving == nil || m.disk.Name == "" && !h.leaving.must {
 		m.beginLeaving()
 	}
 	l := h.leaving
 	if l == nil {
 		return
 	}
-	if !h.live && !m.isDown() && m.facts.Mode == ModeDown {
-		// It was never started.
-		l.down = l.down || m.whole()
-	}
 	if m.isDown() && !l.down {
 		l.down, l.downAt = true, m.now.Mono
 	}
+	late := m.now.Mono-l.since >= m.limits.handover
 	switch {
-	case !l.down && !l.must && m.now.Mono-l.since.Mono >= HandoverLimit:
+	case !l.down && !m.holds(ruleDownFirst):
+		m.release("")
+	case !l.must && m.lowered():
+		m.abort("somebody deleted the Lease or rolled it back")
+	case !l.down && !l.must && late:
 		m.abort("the engine did not stop in time")
 	case !l.down:
-		if !m.holds(ruleDownFirst) {
-			m.release("")
-		}
-	case l.successor == nil || !m.facts.Settled:
-		m.leaveWithout("the engine did not stop cleanly")
-	case l.confirmed || !m.holds(ruleConfirm):
+	case l.confirmed, l.successor != nil && !m.holds(ruleConfirm):
 		m.release(l.successor.Name)
-	case l.must && m.now.Mono-l.downAt >= stopLimit:
+	case l.must && (l.successor == nil || !m.facts.Settled || m.now.Mono-l.downAt >= m.limits.stop):
 		m.release("")
-	case !l.must && m.now.Mono-l.since.Mono >= HandoverLimit:
+	case !l.must && !m.facts.Settled:
+		m.abort("the engine did not stop cleanly")
+	case !l.must && late:
 		m.abort("instance " + l.successor.Instance + " did not confirm that it has everything")
 	default:
 		m.askSuccessor()
 	}
 }
 
-func (m *Machine) leaveWithout(why string) {
-	if m.hold.leaving.must {
-		m.release("")
-		return
-	}
-	m.abort(why)
-}
-
 // beginLeaving sees whether there is a reason to leave.
 func (m *Machine) beginLeaving() {
 	h := m.hold
 	switch {
-	case m.spec.Stop:
-		h.leaving = &leaving{must: true, since: m.now, successor: m.successor("")}
-		if !h.live {
-			h.leaving.successor = nil
-		}
-	case h.live && m.failed():
-		h.leaving = &leaving{must: true, kill: true, since: m.now}
+	case m.disk.Name == "", h.live && m.failed():
+		h.leaving = &leaving{must: true, kill: true, since: m.now.Mono}
 		m.restarts.epoch, m.restarts.gave = h.epoch, true
-	case h.live && m.spec.Handover != "" && m.spec.HandoverID != m.outcome.ID:
+	case m.spec.Stop:
+		h.leaving = &leaving{must: true, since: m.now.Mono}
+		if h.live {
+			h.leaving.successor = m.successor("")
+		}
+	case h.live && !h.failed && m.spec.Handover != "" && m.spec.HandoverID != m.disk.Handover.ID:
 		m.beginHandover()
 	}
 }
 
 func (m *Machine) beginHandover() {
-	m.outcome = HandoverOutcome{ID: m.spec.HandoverID, State: HandoverRunning}
+	o := &m.disk.Handover
+	*o = HandoverOutcome{ID: m.spec.HandoverID, State: HandoverRunning}
 	to := m.spec.Handover
 	if to == m.self.Instance {
-		m.outcome.State = HandoverCompleted
+		m.endHandover(true)
 		return
 	}
 	if to == "*" {
@@ -119,16 +108,27 @@ func (m *Machine) beginHandover() {
 	}
 	successor := m.successor(to)
 	if successor == nil {
-		m.outcome.State, m.outcome.Message = HandoverAborted, "no candidate is streaming and close enough"
+		o.State, o.Message = HandoverAborted, "no candidate is streaming and close enough"
 		return
 	}
-	m.hold.leaving = &leaving{since: m.now, successor: successor, id: m.spec.HandoverID}
+	m.hold.leaving = &leaving{since: m.now.Mono, successor: successor}
+}
+
+// endHandover notes whether the Lease was given away.
+func (m *Machine) endHandover(done bool) {
+	switch o := &m.disk.Handover; {
+	case o.State != HandoverRunning:
+	case done:
+		o.State = HandoverCompleted
+	default:
+		o.State, o.Message = HandoverAborted, "the Lease was written by another while it was released"
+	}
 }
 
 // successor is the candidate that has most of the log, or the one of that instance.
 func (m *Machine) successor(instance string) *Candidate {
 	var best *Candidate
-	r := &m.lease.record
+	r := m.newest()
 	for i := range r.Candidates {
 		c := &r.Candidates[i]
 		flushed, streams := m.facts.Standbys[c.Name]
@@ -151,68 +151,77 @@ func (m *Machine) failed() bool {
 	}
 	if h.crashed {
 		h.crashed = false
-		if m.restarts.any && m.now.Mono-m.restarts.at < restartPause && m.holds(ruleRestartOnce) && !m.sole() {
+		if m.restarts.any && m.now.Mono-m.restarts.at < m.limits.restartPause && m.holds(ruleRestartOnce) && !m.sole() {
 			return true
 		}
 		m.restarts.any, m.restarts.at = true, m.now.Mono
 	}
-	return m.now.Fence-h.primaryAt > restartLimit && !m.sole()
+	return m.now.Fence-h.primaryAt > m.limits.restart && m.holds(ruleRestartBound) && !m.sole()
 }
 
 func (m *Machine) askSuccessor() {
 	l := m.hold.leaving
-	if l.round != 0 && m.now.Mono-l.askedAt < askPause/2 {
+	if l.round != 0 && m.now.Mono-l.askedAt < m.limits.askPause/2 {
 		return
 	}
-	chain := m.disk.Chain
 	l.round, l.askedAt = m.nextRound(), m.now.Mono
 	m.ask([]string{l.successor.Instance}, Question{
-		Kind: AskContains, Round: l.round, Position: m.facts.Position, Epoch: chain[len(chain)-1].Number,
+		Kind: AskContains, Round: l.round, Position: m.facts.Position, Epoch: m.disk.Chain.last(),
 	})
 }
 
 // abort starts the engine again; the epoch is unchanged.
 func (m *Machine) abort(why string) {
-	m.hold.leaving = nil
-	m.hold.primaryAt = m.now.Fence
-	m.outcome.State, m.outcome.Message = HandoverAborted, why
+	h := m.hold
+	h.leaving, h.admit, h.primaryAt = nil, admission{}, m.now.Fence
+	m.disk.Handover.State, m.disk.Handover.Message = HandoverAborted, why
 }
 
 // release gives the Lease away. The engine is down.
 func (m *Machine) release(handover string) {
-	l := m.hold.leaving
-	if !m.lease.known || m.lease.version == "" || m.lease.record.Holder != m.self.Identity {
+	h := m.hold
+	switch {
+	case h.writing != 0 && m.now.Fence-h.triedAt < 2*m.durations().RetryPeriod:
+		// A renewal that is committed first would take this one's base away.
+	case m.sendRelease(handover):
+		m.hold, m.following = nil, source{}
+		m.mustDown = m.mustDown || h.leaving.kill
+	case h.leaving.must:
 		// The API does not let us: nothing is renewed any more, and others wait for leaseDuration.
-		if l.must {
-			m.lose()
-		}
-		return
+		m.lose()
 	}
-	r := m.lease.record
+}
+
+func (m *Machine) sendRelease(handover string) bool {
+	l := &m.lease
+	if !l.known || l.version == "" || l.record.Holder != m.self.Identity || l.record.Epoch != m.disk.OwnEpoch {
+		return false
+	}
+	r := *m.newest()
 	r.Holder, r.Handover = "", handover
 	m.disk.Releasing = true
-	m.lease.wroteAt = m.now.Mono
+	l.wroteAt = m.now.Mono
 	m.write(r)
-	if l.id != "" {
-		m.outcome.State = HandoverCompleted
-	}
-	m.hold, m.following = nil, source{}
-	m.mustDown = m.mustDown || l.kill
+	return true
 }
 
-// releaseAgain repeats a release whose outcome is not known.
+// releaseAgain repeats a release whose outcome is not known; and it releases what this instance still
+// holds, but cannot take up again.
 func (m *Machine) releaseAgain() {
-	if !m.disk.Releasing || !m.lease.known || m.now.Mono-m.lease.wroteAt < m.durations().RetryPeriod {
+	if m.now.Mono-m.lease.wroteAt < m.durations().RetryPeriod || !m.lease.known {
 		return
 	}
-	for _, s := range m.disk.Unsettled {
-		if s.Record.Holder == "" && s.Base == m.lease.version {
-			m.lease.wroteAt = m.now.Mono
-			m.write(s.Record)
-			return
+	if m.disk.Releasing {
+		for _, s := range m.disk.Unsettled {
+			if s.Record.Holder == "" && s.Base == m.lease.version {
+				m.lease.wroteAt = m.now.Mono
+				m.write(s.Record)
+				return
+			}
 		}
+		return
+	}
+	if m.own() && m.isDown() && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
+		m.sendRelease("")
 	}
 }
-
-// gaveUp: the epoch was given up because the engine does not come back.
-func (r *restarts) gaveUp(epoch int64) bool { return r.gave && r.epoch == epoch }

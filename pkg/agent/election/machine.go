@@ -1,8 +1,6 @@
 package election
 
 import (
-	"maps"
-	"reflect"
 	"slices"
 	"time"
 )
@@ -14,23 +12,33 @@ import (
 // of where it stands: what is due is seen again at every Tick.
 
 const (
-	// apiFresh is how old the last answer of the API may be for a claim, and for a position.
-	apiFresh = 2 * time.Second
-	// askPause is the time between two rounds of questions.
-	askPause = 500 * time.Millisecond
-	// askOnStart is how long a holder that starts again waits for candidates that know a higher epoch.
-	askOnStart = 300 * time.Millisecond
 	// StallTimeout is how long a query and an fsync may take before the holder no longer renews.
 	StallTimeout = 30 * time.Second
-	// restartLimit is how long a holder renews while its engine is started, and restartPause the time
-	// within which that is done once.
-	restartLimit = 10 * time.Second
-	restartPause = 5 * time.Minute
 	// HandoverLimit is how long a switchover may take before the release.
 	HandoverLimit = 30 * time.Second
-	// stopLimit is how long an instance that must stop looks for a successor.
-	stopLimit = 3 * time.Second
 )
+
+// limits are the times that are not recorded on the Lease.
+type limits struct {
+	// fresh is how old the last answer of the API may be for a claim, and for a position.
+	fresh time.Duration
+	// askPause is the time between two rounds of questions.
+	askPause time.Duration
+	// askOnStart is how long a holder that starts again waits for candidates that know a higher epoch.
+	askOnStart time.Duration
+	stall      time.Duration
+	// restart is how long a holder renews while its engine is started, and restartPause the time within
+	// which that is done once.
+	restart, restartPause time.Duration
+	handover              time.Duration
+	// stop is how long an instance that must stop looks for a successor.
+	stop time.Duration
+}
+
+var defaultLimits = limits{
+	fresh: 2 * time.Second, askPause: 500 * time.Millisecond, askOnStart: 300 * time.Millisecond, stall: StallTimeout,
+	restart: 10 * time.Second, restartPause: 5 * time.Minute, handover: HandoverLimit, stop: 3 * time.Second,
+}
 
 // Self says whose machine it is.
 type Self struct {
@@ -45,16 +53,19 @@ type Self struct {
 
 // Machine is the election of one instance.
 type Machine struct {
-	self Self
-	// without is the rule that a mutation test removed.
-	without rule
+	self   Self
+	limits limits
+	// without are the rules that a mutation test removed.
+	without ruleSet
 	now     Now
-	spec    Spec
-	facts   Facts
-	disk    Disk
-	kept    Disk
-	want    Want
-	out     []Action
+	// spec is what the operator wants; told says whether it said so yet.
+	spec  Spec
+	told  bool
+	facts Facts
+	disk  Disk
+	kept  Disk
+	want  Want
+	out   []Action
 
 	lease   lease
 	peers   map[string]peer
@@ -67,10 +78,11 @@ type Machine struct {
 	following   source
 	rebuild     Way
 	rebuildFrom source
+	ran         ran
 	stamp       int64
 	round       int64
+	scratch     []string
 	restarts    restarts
-	outcome     HandoverOutcome
 }
 
 // lease is what the API said.
@@ -81,12 +93,13 @@ type lease struct {
 	// firstAt is when this version was first shown; stillAt the sending of the latest read that still
 	// showed it.
 	firstAt, stillAt time.Duration
-	answeredAt       time.Duration
+	// answeredAt is the sending of the latest read that was answered.
+	answeredAt time.Duration
 	// writtenAt: reads sent before are older than what we know.
 	writtenAt time.Duration
 	readAt    time.Duration
 	wroteAt   time.Duration
-	// stale: a write found another version.
+	// stale: there may be another version.
 	stale bool
 }
 
@@ -94,14 +107,12 @@ type lease struct {
 type peer struct {
 	name       string
 	answeredAt time.Duration
-	askedAt    time.Duration
 }
 
 // promise is what we gave.
 type promise struct {
-	holder string
-	epoch  int64
-	until  time.Duration
+	epoch int64
+	until time.Duration
 }
 
 // source identifies whom the engine follows: whose data, and its last epoch.
@@ -110,17 +121,25 @@ type source struct {
 	epoch int64
 }
 
-// New makes a machine from what an earlier one kept. Now is its first reading of the clocks.
-func New(self Self, disk Disk, now Now) *Machine {
-	m := &Machine{self: self, now: now, disk: disk, kept: disk, stamp: self.Stamp, peers: map[string]peer{}}
-	m.facts = Facts{Mode: ModeDown, HealthyAt: -1}
-	m.want = Want{Seq: 1, Mode: ModeDown}
-	m.lease.record = disk.Record
-	m.lease.readAt, m.lease.writtenAt, m.lease.answeredAt = -forLong, -forLong, -forLong
-	return m
+// ran is whose data was last seen to run as primary; it was asked for that at askedAt.
+type ran struct {
+	name        string
+	at, askedAt time.Duration
 }
 
 const forLong = 24 * 365 * time.Hour
+
+// New makes a machine from what an earlier one kept. Now is its first reading of the clocks.
+func New(self Self, disk Disk, now Now) *Machine {
+	m := &Machine{self: self, limits: defaultLimits, now: now, disk: disk, kept: disk, stamp: self.Stamp, peers: map[string]peer{}}
+	m.facts = Facts{Mode: ModeDown, HealthyAt: -1}
+	m.want = Want{Seq: 1, Mode: ModeDown}
+	m.lease.readAt, m.lease.writtenAt, m.lease.answeredAt, m.lease.wroteAt = -forLong, -forLong, -forLong, -forLong
+	if h := &m.disk.Handover; h.State == HandoverRunning && !m.disk.Releasing {
+		h.State, h.Message = HandoverAborted, "the agent was started again meanwhile"
+	}
+	return m
+}
 
 // Want is what the engine must be.
 func (m *Machine) Want() Want { return m.want }
@@ -131,19 +150,22 @@ func (m *Machine) Step(now Now, e Event) []Action {
 	m.apply(e)
 	m.evaluate()
 	if asked, ok := e.(Asked); ok {
-		m.reply(asked)
+		m.reply(&asked)
 	}
 	m.setWant(m.wanted())
-	if !reflect.DeepEqual(m.disk, m.kept) {
-		m.kept = m.disk.clone()
+	if !m.disk.equal(&m.kept) {
+		m.kept = m.disk
 		m.out = append([]Action{Persist{Disk: m.kept}}, m.out...)
 	}
 	return m.out
 }
 
-func (d Disk) clone() Disk {
-	d.Chain, d.Unsettled = slices.Clone(d.Chain), slices.Clone(d.Unsettled)
-	return d
+func (d *Disk) equal(o *Disk) bool {
+	return d.HighestEpoch == o.HighestEpoch && d.AskedEpoch == o.AskedEpoch && d.OwnEpoch == o.OwnEpoch &&
+		d.Rebuilding == o.Rebuilding && d.Releasing == o.Releasing &&
+		d.Name == o.Name && d.Fence == o.Fence && d.Forced == o.Forced && d.Handover == o.Handover &&
+		same(d.Chain, o.Chain) && d.Record.Stamp == o.Record.Stamp && d.Record.sameContent(&o.Record) &&
+		slices.EqualFunc(d.Unsettled, o.Unsettled, func(a, b Sent) bool { return a.Base == b.Base && a.Record.sameContent(&b.Record) })
 }
 
 func (m *Machine) do(a Action) { m.out = append(m.out, a) }
@@ -152,19 +174,21 @@ func (m *Machine) apply(e Event) {
 	switch e := e.(type) {
 	case Tick:
 	case LeaseSeen:
-		m.seeLease(e)
+		m.seeLease(&e)
 	case LeaseWritten:
 		m.seeWritten(e)
 	case Asked:
 		m.learn(e.Question.From, "", nil, 0)
 	case Answered:
-		m.seeAnswer(e)
+		m.seeAnswer(&e)
 	case EngineSeen:
-		m.seeEngine(e.Facts)
+		m.seeEngine(&e.Facts)
 	case SpecSeen:
-		m.spec = e.Spec
+		m.spec, m.told = e.Spec, true
 	case DataMade:
 		m.disk.Name, m.disk.Chain, m.disk.Rebuilding = e.Name, nil, false
+	case DataLost:
+		m.loseData()
 	}
 }
 
@@ -193,14 +217,38 @@ func (m *Machine) isDown() bool {
 // whole: the engine is what it was last asked to be.
 func (m *Machine) whole() bool { return m.facts.Seq == m.want.Seq }
 
+// seeEngine learns the facts.
+func (m *Machine) seeEngine(f *Facts) {
+	if h := m.hold; f.Crashed > m.facts.Crashed && h != nil && h.live {
+		h.crashed, h.admit = true, admission{}
+	}
+	m.facts = *f
+}
+
+// loseData forgets the name with the data: what is empty must not be taken for what it was.
+func (m *Machine) loseData() {
+	if m.holds(ruleLostName) {
+		m.disk.Name, m.disk.Chain, m.disk.Rebuilding, m.rebuild = "", nil, false, ""
+		m.following = source{}
+	}
+}
+
 // setWant gives every change a number of its own.
 func (m *Machine) setWant(w Want) {
-	w.Seq = m.want.Seq
-	if !reflect.DeepEqual(w, m.want) {
+	w.Seq, w.Name = m.want.Seq, m.disk.Name
+	if !w.equal(&m.want) {
 		w.Seq++
 		m.want = w
 	}
 }
+
+func (w *Want) equal(o *Want) bool {
+	return w.Mode == o.Mode && w.Name == o.Name && w.Kill == o.Kill && w.Epoch == o.Epoch && w.Admit == o.Admit &&
+		(w.Source == o.Source || w.Source != nil && o.Source != nil && *w.Source == *o.Source) &&
+		w.Synchronous.equal(o.Synchronous) && same(w.Replicas, o.Replicas)
+}
+
+func (s Synchronous) equal(o Synchronous) bool { return s.W == o.W && same(s.Names, o.Names) }
 
 // wanted is what the engine must be.
 func (m *Machine) wanted() Want {
@@ -209,71 +257,109 @@ func (m *Machine) wanted() Want {
 		return Want{Mode: ModeDown, Kill: true}
 	case m.hold != nil:
 		return m.wantedOfHolder()
-	case m.spec.Stop || m.disk.Name == "" && m.rebuild == "", m.unclaimed() && m.facts.Mode == ModeDown && m.facts.Settled:
+	case m.spec.Stop, m.disk.Name == "" && m.rebuild == "", m.foreign():
+		return Want{Mode: ModeDown}
+	case m.unclaimed() && m.facts.Mode == ModeDown && m.facts.Settled:
 		// A new database needs no replay before its first claim.
 		return Want{Mode: ModeDown}
 	}
 	leader := m.leader()
 	switch {
 	case m.rebuild == WayRewind && leader != nil:
-		return Want{Mode: ModeRewind, Source: leader}
+		return Want{Mode: ModeRewind, Source: leader, Epoch: m.rebuildFrom.epoch}
 	case m.rebuild == WayClone && leader != nil:
-		return Want{Mode: ModeClone, Source: leader}
+		return Want{Mode: ModeClone, Source: leader, Epoch: m.rebuildFrom.epoch}
+	case m.rebuild == wayCatchUp && leader != nil:
+		return Want{Mode: ModeReplica, Source: leader}
 	case m.disk.Rebuilding:
 		return Want{Mode: ModeDown}
-	case leader != nil && m.following == m.sourceOf(m.newest()):
-		return Want{Mode: ModeReplica, Source: leader}
+	case leader != nil && m.following == sourceOf(m.newest()):
+		return Want{Mode: ModeReplica, Source: leader, Epoch: m.sourceEpoch()}
 	default:
 		return Want{Mode: ModeReplica}
 	}
 }
 
+// sourceEpoch is what a replica introduces itself with.
+func (m *Machine) sourceEpoch() int64 {
+	if !m.holds(ruleSourceEpoch) {
+		return 0
+	}
+	return m.following.epoch
+}
+
+// foreign: the data is of another system.
+func (m *Machine) foreign() bool { return m.facts.Foreign && m.holds(ruleForeign) }
+
+// fit: there is data, it is ours, and it is whole.
+func (m *Machine) fit() bool {
+	return m.disk.Name != "" && !m.disk.Rebuilding && m.rebuild == "" && !m.foreign()
+}
+
 // newest is the newest record that is known.
 func (m *Machine) newest() *Record {
-	if m.lease.known && !m.disk.Record.Newer(&m.lease.record) {
-		return &m.lease.record
+	if l := &m.lease; l.known && l.version != "" && !m.disk.Record.After(&l.record) {
+		return &l.record
 	}
 	return &m.disk.Record
 }
 
-// settle notes what a newer version of the Lease settled, and the highest epoch.
+// lowered: the Lease is missing, or below what was seen: somebody deleted it or rolled it back.
+func (m *Machine) lowered() bool {
+	l := &m.lease
+	if !l.known {
+		return false
+	}
+	return l.version == "" && m.disk.HighestEpoch > 0 || l.record.Epoch < m.disk.HighestEpoch ||
+		m.disk.Record.After(&l.record) && !m.disk.Record.sameContent(&l.record)
+}
+
+// settle notes what the Lease settled, and the highest epoch.
 func (m *Machine) settle() {
-	if m.lease.known {
-		m.disk.HighestEpoch = max(m.disk.HighestEpoch, m.lease.record.Epoch)
-		if !m.disk.Record.Newer(&m.lease.record) && !m.disk.Record.sameContent(&m.lease.record) && !m.lowered() {
-			m.disk.Record = m.lease.record
-			m.disk.Record.Stamp = 0
+	if l := &m.lease; l.known {
+		m.disk.HighestEpoch = max(m.disk.HighestEpoch, l.record.Epoch)
+		// One that is missing or was rolled back does not tell what stood on it before: candidates that were
+		// recorded then bind still.
+		lowered := m.lowered()
+		if !lowered {
+			if !m.disk.Record.sameContent(&l.record) {
+				m.disk.Record = l.record
+			}
+			m.settleSent()
 		}
-		m.settleSent()
+		if m.disk.Releasing && !slices.ContainsFunc(m.disk.Unsettled, func(s Sent) bool { return s.Record.Holder == "" && s.Base == l.version }) {
+			m.disk.Releasing = false
+			m.endHandover(!lowered && (l.record.Epoch > m.disk.OwnEpoch || l.record.Holder == ""))
+		}
 	}
 	m.disk.HighestEpoch = max(m.disk.HighestEpoch, m.disk.Record.Epoch, m.disk.OwnEpoch)
+	m.adopt()
 }
 
 // settleSent drops what can no longer be committed.
 func (m *Machine) settleSent() {
-	if len(m.disk.Unsettled) == 0 {
-		return
-	}
-	left := slices.DeleteFunc(slices.Clone(m.disk.Unsettled), func(s Sent) bool { return s.Base != m.lease.version })
-	if len(left) == len(m.disk.Unsettled) {
-		return
-	}
 	r := &m.lease.record
+	if !slices.ContainsFunc(m.disk.Unsettled, func(s Sent) bool { return s.Base != m.lease.version }) {
+		return
+	}
+	var left []Sent
 	for _, s := range m.disk.Unsettled {
-		// A claim whose answer was lost: the Lease says that it was won.
-		if r.Holder == m.self.Identity && s.Record.Holder == r.Holder && s.Record.Epoch == r.Epoch && r.Epoch > m.disk.OwnEpoch {
+		if s.Base == m.lease.version {
+			left = append(left, s)
+		} else if r.Holder == m.self.Identity && s.Record.Holder == r.Holder && s.Record.Epoch == r.Epoch && r.Epoch > m.disk.OwnEpoch {
+			// A claim whose answer was lost: the Lease says that it was won.
 			m.disk.OwnEpoch, m.disk.Chain = r.Epoch, r.Chain
 		}
 	}
 	m.disk.Unsettled = left
-	if len(left) == 0 {
-		m.disk.Unsettled, m.disk.Releasing = nil, false
-	}
 }
 
-// lowered: the Lease is missing, or below what was seen: somebody deleted it or rolled it back.
-func (m *Machine) lowered() bool {
-	return m.lease.known && (m.lease.version == "" && m.disk.HighestEpoch > 0 || m.lease.record.Epoch < m.disk.HighestEpoch)
+// adopt takes the epoch of a Lease that this holder claimed again while it ran.
+func (m *Machine) adopt() {
+	h, r := m.hold, m.newest()
+	if h != nil && r.Holder == m.self.Identity && r.Epoch > h.epoch && same(r.Chain, m.disk.Chain) {
+		h.epoch, m.disk.OwnEpoch = r.Epoch, r.Epoch
+	}
 }
 
 // unclaimed: the Lease was never held, and this instance is to be the first.
@@ -281,54 +367,53 @@ func (m *Machine) unclaimed() bool {
 	return m.spec.Initial && m.disk.HighestEpoch == 0 && m.lease.known && m.lease.record.Epoch == 0
 }
 
-// leader is the candidate to follow, nil when there is none.
+// leader is the candidate to follow, nil when there is none. A Lease that somebody deleted or rolled back
+// does not take it away: its holder still runs.
 func (m *Machine) leader() *Candidate {
 	r := m.newest()
-	fenced := m.disk.Fence != "" && (!m.lease.known || m.disk.Fence == m.fenceAt())
-	if r.Holder == "" || r.Name == m.disk.Name && m.rebuild == "" || r.Epoch < m.disk.HighestEpoch || m.lowered() || fenced && m.holds(ruleFence) {
+	if r.Holder == "" || r.Name == m.disk.Name || r.Epoch < m.disk.HighestEpoch || m.fenced() && m.holds(ruleFence) {
 		return nil
 	}
 	for i := range r.Candidates {
-		if r.Candidates[i].Name == r.Name && r.Candidates[i].Instance != m.self.Instance {
-			return &r.Candidates[i]
+		if c := &r.Candidates[i]; c.Name == r.Name && c.Instance != m.self.Instance {
+			return c
 		}
 	}
 	return nil
 }
 
-func (m *Machine) sourceOf(r *Record) source {
-	s := source{name: r.Name}
-	if n := len(r.Chain); n > 0 {
-		s.epoch = r.Chain[n-1].Number
-	}
-	return s
-}
+func sourceOf(r *Record) source { return source{name: r.Name, epoch: r.Chain.last()} }
 
-// union is who may be promoted by what is recorded and by what may yet be.
-func (m *Machine) union() []Candidate {
-	all := slices.Clone(m.newest().Candidates)
-	if !m.holds(ruleUnion) {
-		return all
+// eachCandidate goes through those who may be promoted by what is recorded and by what may yet be, until
+// it is told to stop.
+func (m *Machine) eachCandidate(next func(Candidate) bool) {
+	records := make([]*Record, 0, 4)
+	records = append(records, m.newest())
+	if m.holds(ruleUnion) {
+		for i := range m.disk.Unsettled {
+			records = append(records, &m.disk.Unsettled[i].Record)
+		}
 	}
-	for _, s := range m.disk.Unsettled {
-		for _, c := range s.Record.Candidates {
-			if !slices.Contains(all, c) {
-				all = append(all, c)
+	for _, r := range records {
+		for _, c := range r.Candidates {
+			if !next(c) {
+				return
 			}
 		}
 	}
-	return all
 }
 
-// others are the instances of the union but this one.
+// others are the instances of the candidates, but this one.
 func (m *Machine) others() []string {
-	seen := map[string]bool{}
-	for _, c := range m.union() {
+	var instances []string
+	m.eachCandidate(func(c Candidate) bool {
 		if c.Instance != m.self.Instance {
-			seen[c.Instance] = true
+			instances = append(instances, c.Instance)
 		}
-	}
-	return slices.Sorted(maps.Keys(seen))
+		return true
+	})
+	slices.Sort(instances)
+	return slices.Compact(instances)
 }
 
 // durations are the recorded ones, the shorter while a change is unsettled.
@@ -337,9 +422,9 @@ func (m *Machine) durations() Durations {
 	if d.Lease == 0 {
 		d = DefaultDurations
 	}
-	for _, s := range m.disk.Unsettled {
-		if s.Record.Durations.Lease > 0 && m.holds(ruleShorter) {
-			d = d.Shorter(s.Record.Durations)
+	for i := range m.disk.Unsettled {
+		if sent := m.disk.Unsettled[i].Record.Durations; sent.Lease > 0 && m.holds(ruleShorter) {
+			d = d.Shorter(sent)
 		}
 	}
 	return d
@@ -348,9 +433,6 @@ func (m *Machine) durations() Durations {
 func (m *Machine) ask(instances []string, q Question) {
 	q.From = m.self.Instance
 	for _, instance := range instances {
-		p := m.peers[instance]
-		p.askedAt = m.now.Mono
-		m.peers[instance] = p
 		m.do(Ask{Instance: instance, Question: q})
 	}
 }
@@ -360,31 +442,20 @@ func (m *Machine) nextRound() int64 {
 	return m.round
 }
 
-// write sends a record, and keeps it first when it says something new.
-func (m *Machine) write(r Record) int64 {
-	m.stamp++
+// write sends a record, and keeps it first when it says something new. It returns the record as it was sent.
+func (m *Machine) write(r Record) Record {
+	m.stamp = max(m.stamp, m.lease.record.Stamp, m.disk.Record.Stamp) + 1
 	r.Stamp = m.stamp
 	if !r.sameContent(&m.lease.record) || m.lease.version == "" {
 		m.keepSent(r)
 	}
-	m.do(WriteLease{ID: m.stamp, Base: m.lease.version, Record: r})
-	return m.stamp
+	m.do(WriteLease{ID: r.Stamp, Base: m.lease.version, Record: r})
+	return r
 }
 
 func (m *Machine) keepSent(r Record) {
-	r.Stamp = 0
-	for _, s := range m.disk.Unsettled {
-		if s.Base == m.lease.version && s.Record.sameContent(&r) {
-			return
-		}
+	known := func(s Sent) bool { return s.Base == m.lease.version && s.Record.sameContent(&r) }
+	if !slices.ContainsFunc(m.disk.Unsettled, known) && m.holds(ruleKeepSent) {
+		m.disk.Unsettled = append(slices.Clone(m.disk.Unsettled), Sent{Base: m.lease.version, Record: r})
 	}
-	m.disk.Unsettled = append(slices.Clone(m.disk.Unsettled), Sent{Base: m.lease.version, Record: r})
-}
-
-// seeEngine learns the facts.
-func (m *Machine) seeEngine(f Facts) {
-	if f.Crashed > m.facts.Crashed && m.hold != nil && m.hold.live {
-		m.hold.crashed = true
-	}
-	m.facts = f
 }

@@ -1,52 +1,97 @@
 package election
 
 import (
-	"reflect"
 	"slices"
+	"time"
 )
 
 // engine is a log that is replicated, with what makes PostgreSQL lose rows: backends that outlive their
-// server, walsenders that apply a reload late, replay that lags behind what was acknowledged.
+// server, walsenders that apply a reload late, replay that lags behind what was acknowledged, replicas
+// that reconnect by themselves.
 type engine struct {
-	mode  Mode
-	name  string
-	log   []row
-	seq   uint64
-	epoch int64
-
-	// As a replica.
-	source     *node
-	sourceName string
-	replayed   int
+	n    *node
+	mode Mode
+	// name and tip are what is on the volume.
+	name string
+	tip  *row
 	// consistent is how far a rewound log must get before it is whole.
-	consistent   int
+	consistent int
+	foreign    bool
+	// seq is the Want that was reached.
+	seq     uint64
+	crashes int
+	// crashed: it ended by itself, at endedAt in the reign crashedIn, and is started again towards no older Want
+	// than startAfter.
+	crashed      bool
+	crashedIn    *holding
+	endedAt      time.Duration
+	startAfter   uint64
+	clean        bool
+	lost         bool
 	rewindFailed bool
 
-	// As a primary: what backends look at, and each walsender's own copy.
-	sync     Synchronous
-	senders  map[string]*sender
-	admit    bool
-	waiting  []row
-	orphan   bool
-	clean    bool
-	crashes  int
-	stopping bool
+	// As a replica: where it connects to, which it does by itself, and the connection.
+	source   source
+	from     *node
+	says     int64
+	link     *sender
+	replayed int
+
+	// As a primary: the epoch that it writes in, and the one that replicas must say; the setting as it is
+	// written, as backends know it, and as each walsender does.
+	epoch, introduced int64
+	file, sync        Synchronous
+	senders           []*sender
+	admit             bool
+	waiting           []*row
+	orphan            bool
 }
 
+// row is one write; a log is its last row.
 type row struct {
-	id    int
-	epoch int64
+	before *row
+	depth  int
+	id     int
+	epoch  int64
+	// quorum is how many others were to have it when it was acknowledged; -1 before.
+	quorum int
 }
 
+func (w *world) newRow(before *row, epoch int64) *row {
+	w.rows++
+	return &row{before: before, depth: int(before.position()) + 1, id: w.rows, epoch: epoch, quorum: -1}
+}
+
+func (r *row) position() Position {
+	if r == nil {
+		return 0
+	}
+	return Position(r.depth)
+}
+
+// at is the row at that depth, nil beyond the end.
+func (r *row) at(depth int) *row {
+	if r == nil || r.depth < depth {
+		return nil
+	}
+	for r != nil && r.depth > depth {
+		r = r.before
+	}
+	return r
+}
+
+// has: that row is a part of the log.
+func (r *row) has(other *row) bool { return other == nil || r.at(other.depth) == other }
+
+// sender is a connection of a replica to a primary.
 type sender struct {
+	from, to  *node
+	name      string
+	epoch     int64
 	connected bool
 	flushed   int
 	sync      Synchronous
 }
-
-func (e *engine) running() bool     { return e.mode != ModeDown }
-func (e *engine) takesWrites() bool { return e.mode == ModePrimary }
-func (e *engine) quorum() int       { return e.sync.W }
 
 // seenMode is what the agent sees: orphans are no server.
 func (e *engine) seenMode() Mode {
@@ -58,304 +103,406 @@ func (e *engine) seenMode() Mode {
 
 // stop ends everything; clean when the log was closed.
 func (e *engine) stop(clean bool) {
-	e.mode, e.source, e.senders, e.waiting, e.orphan, e.clean = ModeDown, nil, nil, nil, false, clean
-	e.admit = false
+	if e.mode != ModeDown {
+		e.clean = clean
+	}
+	e.disconnect()
+	for _, s := range e.senders {
+		s.connected = false
+	}
+	e.mode, e.senders, e.waiting, e.orphan, e.admit = ModeDown, nil, nil, false, false
+}
+
+func (e *engine) kill() { e.stop(false) }
+
+// crash ends the server; a busy backend may outlive it.
+func (e *engine) crash() {
+	if e.mode == ModeDown {
+		return
+	}
+	e.ended()
+	if e.mode != ModePrimary {
+		e.kill()
+		return
+	}
+	e.orphan = true
+	for _, s := range e.senders {
+		s.connected = false
+	}
+	e.senders = nil
+}
+
+// ended: nobody asked for it. What it was led to, it is no more.
+func (e *engine) ended() {
+	e.crashes++
+	e.crashed, e.seq, e.startAfter = true, 0, 1<<62
+	e.crashedIn, e.endedAt = e.n.machine.hold, e.n.w.now
+}
+
+// reported: the machine knows of it, and this is what it wants since.
+func (e *engine) reported(crashes int, seq uint64) {
+	if crashes == e.crashes && e.startAfter == 1<<62 {
+		e.startAfter = seq
+	}
+}
+
+// works: clients that it lets in can write.
+func (e *engine) works() bool {
+	return e.mode == ModePrimary && !e.orphan && !e.n.stalled && !e.n.frozen
 }
 
 // clientWrite is one insert, where a client is let in.
-func (e *engine) clientWrite(n *node) {
-	if !e.takesWrites() || n.frozen || !e.admit {
+func (e *engine) clientWrite() {
+	n := e.n
+	n.watchdog()
+	if e.works() {
+		n.workedAt = n.w.now
+	}
+	if e.mode != ModePrimary || n.frozen || n.stalled || !e.admit || n.w.chance(40) {
 		return
 	}
-	r := row{id: n.w.newRow(), epoch: e.epoch}
-	e.log = append(slices.Clip(e.log), r)
+	e.tip = n.w.newRow(e.tip, e.epoch)
 	if e.sync.W == 0 {
-		n.w.acknowledge(n, r, 0)
+		n.w.acknowledge(n, e.tip, 0)
 		return
 	}
-	e.waiting = append(e.waiting, r)
+	e.waiting = append(e.waiting, e.tip)
+}
+
+// canAcknowledge: a client that writes now could be told that it is done.
+func (e *engine) canAcknowledge() bool {
+	e.n.watchdog()
+	if e.mode != ModePrimary || !e.admit || e.n.frozen || e.n.stalled {
+		return false
+	}
+	reached := 0
+	for _, s := range e.senders {
+		r := &s.to.engine
+		if s.connected && r.link == s && slices.Contains(e.sync.Names, s.name) && s.epoch == e.introduced && r.reaches(e.n) && !s.to.frozen {
+			reached++
+		}
+	}
+	return reached >= e.sync.W
 }
 
 // release acknowledges what a walsender, with its own copy of the setting, finds on enough replicas.
-func (e *engine) release(n *node, s *sender) {
-	if s.sync.W == 0 || n.frozen {
+func (e *engine) release(own *sender) {
+	if own.sync.W == 0 || e.n.frozen {
 		return
 	}
 	var flushed []int
-	for _, name := range s.sync.Names {
-		if other := e.senders[name]; other != nil && other.connected {
-			flushed = append(flushed, other.flushed)
+	for _, s := range e.senders {
+		if s.connected && s.epoch == e.introduced && slices.Contains(own.sync.Names, s.name) {
+			flushed = append(flushed, s.flushed)
 		}
 	}
-	if len(flushed) < s.sync.W {
+	if len(flushed) < own.sync.W {
 		return
 	}
 	slices.Sort(flushed)
-	upTo := flushed[len(flushed)-s.sync.W]
-	e.acknowledgeUpTo(n, upTo, s.sync.W)
+	e.acknowledgeUpTo(flushed[len(flushed)-own.sync.W], own.sync.W)
 }
 
-func (e *engine) acknowledgeUpTo(n *node, upTo, quorum int) {
-	left := e.waiting[:0:0]
-	for _, r := range e.waiting {
-		if at := slices.Index(e.log, r); at >= 0 && at < upTo {
-			n.w.acknowledge(n, r, quorum)
-			continue
-		}
-		left = append(left, r)
+func (e *engine) acknowledgeUpTo(depth, quorum int) {
+	for len(e.waiting) > 0 && e.waiting[0].depth <= depth {
+		r := e.waiting[0]
+		e.waiting = e.waiting[1:]
+		e.n.w.acknowledge(e.n, r, quorum)
 	}
-	e.waiting = left
 }
 
 // applied: backends and every walsender have the wanted setting.
 func (e *engine) applied() bool {
+	if !e.sync.equal(e.file) {
+		return false
+	}
 	for _, s := range e.senders {
-		if s.connected && !reflect.DeepEqual(s.sync, e.sync) {
+		if s.connected && !s.sync.equal(e.file) {
 			return false
 		}
 	}
 	return true
 }
 
-// turn brings the engine a step towards what is wanted, and moves rows.
-func (e *engine) turn(n *node) {
+// streams: a replica has all that there is, or is about to.
+func (e *engine) streams(to *node) bool {
+	for _, s := range e.senders {
+		if s.to == to && s.connected && s.epoch == e.introduced {
+			return true
+		}
+	}
+	return false
+}
+
+// turn brings the engine a step towards what is wanted.
+func (e *engine) turn() {
+	n := e.n
+	n.watchdog()
 	if e.orphan && n.w.chance(70) {
 		// The agent sweeps what its server left.
-		e.stop(false)
+		e.kill()
+		return
 	}
-	e.move(n)
-	want := n.machine.Want()
-	if e.seq == want.Seq || n.w.chance(20) {
+	if e.seq == n.want.Seq || n.want.Seq < e.startAfter || n.w.chance(20) || n.stalled && n.want.Mode != ModeDown {
 		return
 	}
 	done := false
-	switch want.Mode {
+	switch n.want.Mode {
 	case ModeDown:
-		done = e.turnDown(n, want)
+		done = e.turnDown()
 	case ModeReplica:
-		done = e.turnReplica(n, want)
+		done = e.turnReplica()
 	case ModePrimary:
-		done = e.turnPrimary(n, want)
+		done = e.turnPrimary()
 	case ModeRewind, ModeClone:
-		done = e.turnRebuild(n, want)
+		done = e.turnRebuild()
+	case ModeUnknown:
 	}
 	if done {
-		e.seq = want.Seq
+		e.seq = n.want.Seq
 	}
 }
 
-func (e *engine) turnDown(n *node, want Want) bool {
-	if e.mode == ModeDown {
-		return true
-	}
-	if !want.Kill {
+func (e *engine) turnDown() bool {
+	switch {
+	case e.mode == ModeDown:
+	case e.n.want.Kill || e.n.stalled || e.orphan:
+		e.kill()
+	default:
 		// A fast stop gives connected replicas what there is.
-		for range 3 {
-			e.move(n)
-		}
+		e.closeLog()
 		e.stop(true)
-		return true
 	}
-	e.stop(false)
 	return true
 }
 
-func (e *engine) turnReplica(n *node, want Want) bool {
+func (e *engine) closeLog() {
+	if e.mode != ModePrimary {
+		return
+	}
+	e.admit = false
+	e.tip = e.n.w.newRow(e.tip, e.epoch)
+	for _, s := range e.senders {
+		r := &s.to.engine
+		if e.n.w.chance(85) && r.link == s && r.reaches(e.n) && !s.to.frozen && !s.to.stalled {
+			r.tip = e.tip
+			s.flushed = r.tip.depth
+			e.n.w.checkFlush(s)
+			e.release(s)
+		}
+	}
+}
+
+func (e *engine) turnReplica() bool {
+	want := &e.n.want
 	if e.mode == ModePrimary {
-		e.stop(false)
+		e.kill()
 		return false
 	}
 	if e.mode == ModeDown {
-		e.mode, e.clean = ModeReplica, false
-		e.name = n.disk.Name
-		e.replayed = min(e.replayed, len(e.log))
+		e.mode, e.clean, e.source, e.from = ModeReplica, false, source{}, nil
+		e.replayed = min(e.replayed, int(e.tip.position()))
+		if e.name != e.n.disk.Name {
+			e.n.w.fail("data", "%s starts %s for %s", e.n.instance, e.name, e.n.disk.Name)
+		}
 	}
 	if want.Source == nil {
-		e.disconnect(n)
+		if e.configured() {
+			// The receiver may go on for a while.
+			e.source, e.from = source{}, nil
+			return false
+		}
+		if e.link != nil && e.n.w.chance(50) {
+			return false
+		}
+		e.disconnect()
 		return true
 	}
-	source := n.w.node(want.Source.Instance)
-	if e.source != nil && (e.source != source || e.sourceName != want.Source.Name) {
-		e.disconnect(n)
-	}
-	e.sourceName = want.Source.Name
-	e.connect(n, source)
+	e.disconnect()
+	e.from, e.says = e.n.w.node(want.Source.Instance), want.Epoch
+	e.source = source{name: want.Source.Name, epoch: want.Epoch}
+	e.connect()
 	return true
 }
 
-func (w *world) node(instance string) *node {
-	for _, n := range w.nodes {
-		if n.instance == instance {
-			return n
-		}
-	}
-	return nil
+// configured: it has a source to connect to.
+func (e *engine) configured() bool { return e.from != nil }
+
+// reaches: the source runs, and the network carries in both directions.
+func (e *engine) reaches(from *node) bool {
+	w := e.n.w
+	return from != nil && from != e.n && !from.frozen && from.engine.mode == ModePrimary && !from.engine.orphan &&
+		!w.cut[e.n.index][from.index] && !w.cut[from.index][e.n.index]
 }
 
-func (e *engine) reaches(n, source *node) bool {
-	return source != n && !source.frozen && source.engine.mode == ModePrimary && !source.engine.orphan &&
-		!n.w.cut[n.index][source.index] && !n.w.cut[source.index][n.index]
-}
-
-func (e *engine) connect(n, source *node) {
-	if !e.reaches(n, source) || source.engine.name != e.sourceName {
+// connect is what a receiver does by itself, again and again. It does not ask whose data that is; only the
+// timeline is looked at, which is another one after a promotion.
+func (e *engine) connect() {
+	if e.from == nil {
 		return
 	}
-	log := source.engine.log
-	if len(e.log) > len(log) || !slices.Equal(e.log, log[:len(e.log)]) {
-		n.w.fail("%s follows %s, whose history is another one", n.instance, source.instance)
+	e.from.watchdog()
+	if !e.reaches(e.from) {
 		return
 	}
-	e.source = source
-	s := source.engine.senders[e.name]
-	if s == nil {
-		s = &sender{sync: source.engine.sync}
-		source.engine.senders[e.name] = s
+	s := &e.from.engine
+	if !s.tip.has(e.tip) {
+		if s.name == e.source.name && s.epoch == e.source.epoch {
+			e.n.w.fail("one history", "%s follows %s, whose history is another one", e.n.instance, e.from.instance)
+		}
+		return
 	}
-	s.connected, s.flushed = true, len(e.log)
-	s.sync = source.engine.sync
-}
-
-func (e *engine) disconnect(*node) {
-	if e.source != nil {
-		if s := e.source.engine.senders[e.name]; s != nil {
-			s.connected = false
+	e.link = &sender{from: e.from, to: e.n, name: e.name, epoch: e.says, connected: true, flushed: int(e.tip.position()), sync: s.sync}
+	others := make([]*sender, 0, len(s.senders)+1)
+	for _, o := range s.senders {
+		if o.to == e.n {
+			o.connected = false
+		} else {
+			others = append(others, o)
 		}
 	}
-	e.source = nil
+	s.senders = append(others, e.link)
+}
+
+func (e *engine) disconnect() {
+	if e.link != nil {
+		e.link.connected = false
+	}
+	e.link = nil
 }
 
 // move carries rows to the replicas, their acknowledgements back, and replays.
-func (e *engine) move(n *node) {
-	if n.frozen {
+func (e *engine) move() {
+	n := e.n
+	if n.frozen || n.stalled {
 		return
 	}
 	switch e.mode {
 	case ModeReplica:
-		if e.source == nil && e.sourceName != "" && n.machine.Want().Source != nil && e.seq == n.machine.Want().Seq {
-			e.connect(n, n.w.node(n.machine.Want().Source.Instance))
+		if e.link == nil {
+			e.connect()
 		}
-		e.receive(n)
-		if n.w.chance(70) {
-			e.replayed = min(len(e.log), e.replayed+n.w.rng.IntN(len(e.log)-e.replayed+3))
+		e.receive()
+		if behind := int(e.tip.position()) - e.replayed; behind > 0 && n.w.chance(60) {
+			e.replayed += 1 + n.w.rng.IntN(behind)
 		}
 	case ModePrimary:
-		for _, replica := range n.w.nodes {
-			if replica.engine.source == n && !replica.frozen {
-				replica.engine.receive(replica)
+		if !e.sync.equal(e.file) && n.w.chance(50) {
+			waited := e.sync.W > 0
+			e.sync = e.file
+			if waited && e.sync.W == 0 {
+				// Backends are let go when the setting is emptied.
+				e.acknowledgeUpTo(int(e.tip.position()), 0)
 			}
 		}
-		for _, name := range sortedNames(e.senders) {
-			s := e.senders[name]
-			if n.w.chance(60) {
+		for _, s := range e.senders {
+			if n.w.chance(50) {
 				s.sync = e.sync
 			}
-			if s.connected {
-				e.release(n, s)
-			}
+			s.to.engine.receive()
 		}
 	}
-}
-
-func sortedNames(senders map[string]*sender) []string {
-	names := make([]string, 0, len(senders))
-	for name := range senders {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // receive takes rows from the source, writes them, and says so.
-func (e *engine) receive(n *node) {
-	source := e.source
-	if source == nil || e.mode != ModeReplica {
+func (e *engine) receive() {
+	s := e.link
+	if s == nil || e.n.frozen || e.n.stalled {
 		return
 	}
-	s := source.engine.senders[e.name]
-	if source.engine.mode != ModePrimary || s == nil || !s.connected {
-		e.source = nil
+	if e.n.watchdog(); e.mode != ModeReplica {
 		return
 	}
-	if source.frozen || n.w.cut[source.index][n.index] {
+	s.from.watchdog()
+	if !s.connected {
+		e.disconnect()
 		return
 	}
-	if more := len(source.engine.log) - len(e.log); more > 0 && !source.engine.orphan {
-		take := 1 + n.w.rng.IntN(more)
-		e.log = append(slices.Clip(e.log), source.engine.log[len(e.log):len(e.log)+take]...)
+	if !e.reaches(s.from) {
+		return
 	}
-	if !n.w.cut[n.index][source.index] {
-		s.flushed = len(e.log)
-		source.engine.release(source, s)
+	p := &s.from.engine
+	if more := int(p.tip.position() - e.tip.position()); more > 0 {
+		e.tip = p.tip.at(int(e.tip.position()) + 1 + e.n.w.rng.IntN(more))
 	}
+	s.flushed = int(e.tip.position())
+	e.n.w.checkFlush(s)
+	p.release(s)
 }
 
-func (e *engine) turnPrimary(n *node, want Want) bool {
-	hold := n.machine.hold
-	deadline, limited := n.machine.Deadline()
-	if hold == nil || limited && n.clock().Fence >= deadline && e.mode != ModePrimary {
-		// What was wanted before a pause is wanted no more.
-		return false
+func (e *engine) turnPrimary() bool {
+	n := e.n
+	m := n.machine
+	if e.mode != ModePrimary {
+		if m.want.Mode != ModePrimary || n.limited && n.clock().Fence >= n.deadline {
+			// What was wanted before a pause is wanted no more.
+			return false
+		}
+		if e.mode == ModeDown && n.broken {
+			return false
+		}
+		e.becomePrimary()
 	}
-	was := e.sync
-	e.sync = Synchronous{Names: slices.Clone(want.Synchronous.Names), W: want.Synchronous.W}
-	switch e.mode {
-	case ModeReplica:
-		if e.source != nil {
-			e.disconnect(n)
-		}
-		if e.replayed < len(e.log) {
-			e.replayed = len(e.log)
-		}
-		e.becomePrimary(n, hold.epoch)
-	case ModeDown:
-		e.becomePrimary(n, hold.epoch)
-	case ModePrimary:
-		if was.W > 0 && e.sync.W == 0 {
-			// Backends are let go when the setting is emptied.
-			e.acknowledgeUpTo(n, len(e.log), 0)
-		}
+	e.file = n.want.Synchronous
+	if n.want.Admit && !e.admit {
+		n.w.checkAdmitted(n)
 	}
-	e.epoch = hold.epoch
-	e.admit = want.Admit
-	return e.mode == ModePrimary
+	e.admit = n.want.Admit
+	return true
 }
 
-func (e *engine) becomePrimary(n *node, epoch int64) {
-	e.mode, e.epoch, e.senders, e.waiting, e.orphan, e.clean = ModePrimary, epoch, map[string]*sender{}, nil, false, false
-	e.name = n.disk.Name
-	n.w.log("%s: primary under epoch %d with %d rows", n.instance, epoch, len(e.log))
+// becomePrimary promotes a replica, or starts what was the primary before.
+func (e *engine) becomePrimary() {
+	n := e.n
+	if e.mode == ModeReplica {
+		e.disconnect()
+		e.source, e.from, e.replayed = source{}, nil, int(e.tip.position())
+	}
+	e.epoch, e.introduced = n.disk.Chain.last(), n.want.Epoch
+	e.senders, e.waiting, e.orphan, e.clean = nil, nil, false, false
+	e.file, e.sync = n.want.Synchronous, n.want.Synchronous
 	n.w.checkPromoted(n)
+	e.mode, e.crashed = ModePrimary, false
+	// What it writes by itself, when it ends its recovery.
+	e.tip = n.w.newRow(e.tip, e.epoch)
+	n.w.log("%s: primary under epoch %d at %d", n.instance, e.epoch, e.tip.depth)
 }
 
-func (e *engine) turnRebuild(n *node, want Want) bool {
-	source := n.w.node(want.Source.Instance)
+func (e *engine) turnRebuild() bool {
+	n, want := e.n, &e.n.want
+	from := n.w.node(want.Source.Instance)
 	if e.mode != ModeDown {
 		e.stop(true)
 		return false
 	}
 	e.rewindFailed = false
-	if !e.reaches(n, source) || source.engine.name != want.Source.Name || n.w.chance(30) {
+	if !e.reaches(from) || from.engine.name != want.Source.Name || n.w.chance(30) {
 		return false
 	}
-	if want.Mode == ModeRewind && n.w.chance(20) {
-		e.rewindFailed = true
-		return true
-	}
-	e.sourceName = want.Source.Name
-	log := source.engine.log
-	if want.Mode == ModeClone {
-		if len(log) == 0 {
-			n.w.fail("%s is cloned from %s, which is empty", n.instance, source.instance)
+	source := from.engine.tip
+	if want.Mode == ModeRewind {
+		if n.w.chance(20) {
+			e.rewindFailed = true
+			return true
 		}
-		e.log, e.consistent, e.replayed, e.name = slices.Clone(log), len(log), 0, n.disk.Name
+		for !source.has(e.tip) {
+			e.tip = e.tip.before
+		}
+		e.consistent, e.replayed = source.depth, min(e.replayed, int(e.tip.position()))
 		return true
 	}
-	common := 0
-	for common < len(e.log) && common < len(log) && e.log[common] == log[common] {
-		common++
+	if source == nil || from.engine.foreign {
+		n.w.fail("nothing empty or foreign", "%s is cloned from %s, which is empty or foreign", n.instance, from.instance)
 	}
-	e.log, e.consistent = slices.Clone(e.log[:common]), len(log)
-	e.replayed = min(e.replayed, common)
+	if e.name != "" && e.name != want.Name {
+		// What was there is set aside, and with it all that it had.
+		n.w.truth.gone[e.name] = true
+	}
+	if e.tip != nil && n.w.chance(40) {
+		// There is no room for both.
+		e.name, e.tip = "", nil
+		return false
+	}
+	e.name, e.tip, e.consistent, e.replayed = want.Name, source, source.depth, 0
 	return true
 }

@@ -2,6 +2,7 @@ package election
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -16,49 +17,98 @@ type node struct {
 	machine *Machine
 	disk    Disk
 	engine  engine
-	rate    float64
-	started time.Duration
-	// slept is how long the monotonic clock stood still in this life.
-	slept time.Duration
+	// rate is how fast its clocks are; they were last set at setAt, to set.
+	rate  float64
+	setAt time.Duration
+	set   Now
+	// asleep: the monotonic clock stands still.
+	asleep bool
+	// fast: its clocks are out of order.
+	fast bool
 	// frozen: nothing runs. paused: the agent alone does not run.
 	frozen, paused bool
 	stalled        bool
+	healthyAt      time.Duration
 	deleted        bool
-	watched        int
+	fenced         bool
+	force          string
 	stamps         int64
 	handover       string
 	handoverTo     string
-	// The promise that it gave last, until when (of the model's time).
-	promisedUntil time.Duration
-	promisedTo    string
-	promisedEpoch int64
-	backlog       []Event
-	outbox        []Action
+	identityText   string
+	// outbox are actions that wait for an earlier Persist.
+	outbox []Action
+	busy   bool
+	// crashIn crashes the process before that action from now, when it is not zero.
+	crashIn int
+	// want is what the engine is led to.
+	want Want
+	// deadline is the watchdog's.
+	deadline time.Duration
+	limited  bool
+	backlog  []func()
+	replies  map[int64]func(Answer)
+	tokens   int64
+	promised promised
+	// looking: facts are on their way.
+	looking bool
+	// broken: the engine does not start as primary.
+	broken bool
+	// workedAt is when the engine last took writes, restartedAt when it was last restarted in place, in
+	// the reign restarted.
+	workedAt, restartedAt, bootedAt time.Duration
+	restarted                       *holding
+	// renewing is the reign that it renews, startingAt when it took that up after the engine last worked.
+	renewing   *holding
+	startingAt time.Duration
+	// leavingAt is when it last was about to hand over.
+	leavingAt time.Duration
+	answered  answeredAt
 }
 
-func (n *node) identity() string { return fmt.Sprintf("%s/%d", n.instance, n.uid) }
+// wantAction leads the engine to a newer Want, when what was before it in the outbox is done.
+type wantAction struct{ want Want }
+
+func (wantAction) action() {}
+
+func (n *node) identity() string { return n.identityText }
 
 // clock is what the node's clocks say.
 func (n *node) clock() Now {
-	elapsed := time.Duration(float64(n.w.now-n.started) * n.rate)
-	return Now{Mono: elapsed - n.slept, Fence: elapsed}
+	elapsed := time.Duration(float64(n.w.now-n.setAt) * n.rate)
+	now := Now{Mono: n.set.Mono, Fence: n.set.Fence + elapsed}
+	if !n.asleep {
+		now.Mono += elapsed
+	}
+	return now
+}
+
+// setClock goes on from now with other rates.
+func (n *node) setClock(rate float64, asleep bool) {
+	n.set, n.setAt = n.clock(), n.w.now
+	n.rate, n.asleep = rate, asleep
 }
 
 // boot starts a process; a new pod when asked.
 func (n *node) boot(newPod bool) {
 	if newPod {
 		n.uid++
+		n.identityText = n.instance + "/" + strconv.Itoa(n.uid)
 	}
 	n.life++
-	n.started, n.slept, n.backlog, n.outbox = n.w.now, 0, nil, nil
-	n.paused, n.watched = false, 0
+	n.outbox, n.busy, n.backlog, n.replies, n.crashIn = nil, false, nil, map[int64]func(Answer){}, 0
+	n.paused, n.looking = false, false
 	n.stamps += 1000000
-	n.engine.stop(false)
-	n.engine.seq, n.engine.crashes = 0, 0
-	n.machine = New(Self{
-		Instance: n.instance, Identity: n.identity(), Stamp: n.stamps, NewName: n.w.newName,
-	}, n.disk.clone(), n.clock())
-	n.machine.without = n.w.without
+	n.engine.kill()
+	n.engine.seq, n.engine.crashes, n.engine.crashed, n.engine.startAfter = 0, 0, false, 0
+	n.bootedAt, n.workedAt = n.w.now, n.w.now
+	n.want, n.limited = Want{Mode: ModeDown}, false
+	n.machine = New(Self{Instance: n.instance, Identity: n.identityText, Stamp: n.stamps, NewName: n.w.newName}, n.disk, n.clock())
+	n.machine.without, n.machine.limits = n.w.without, modelLimits
+	n.healthyAt, n.engine.lost = -1, false
+	if n.disk.Name != "" && !n.disk.Rebuilding && n.engine.name == "" {
+		n.step(DataLost{})
+	}
 	n.tell()
 	life := n.life
 	n.w.after(n.w.between(1, 300), func() { n.tick(life) })
@@ -66,26 +116,29 @@ func (n *node) boot(newPod bool) {
 
 func (w *world) newName() string {
 	w.names++
-	return fmt.Sprintf("d%d", w.names)
+	return "d" + strconv.Itoa(w.names)
 }
 
 // initialise makes the first database.
 func (n *node) initialise() {
 	name := n.w.newName()
 	n.engine.name, n.engine.clean = name, true
-	n.engine.log = []row{{id: n.w.newRow()}}
+	n.engine.tip = n.w.newRow(nil, 0)
 	n.step(DataMade{Name: name})
 }
 
 // tell gives the machine its spec.
 func (n *node) tell() {
+	w := n.w
 	gone := map[string]bool{}
-	for _, other := range n.w.nodes {
-		gone[other.instance] = other.frozen || other.deleted || !other.engine.running()
+	for _, other := range w.nodes {
+		if other.frozen || other.deleted || other.engine.mode == ModeDown {
+			gone[other.instance] = true
+		}
 	}
 	n.step(SpecSeen{Spec: Spec{
-		Members: n.w.members, W: n.w.w, Durations: modelDurations, MaxLag: 5, Initial: n.index == 0, Gone: gone, Stop: n.deleted,
-		Handover: n.handoverTo, HandoverID: n.handover,
+		Members: w.members, W: w.w, Durations: w.durations, MaxLag: 5, Initial: n.index == 0, Gone: gone, Stop: n.deleted || n.fenced,
+		Handover: n.handoverTo, HandoverID: n.handover, Force: n.force,
 	}})
 }
 
@@ -94,140 +147,245 @@ func (n *node) tick(life int) {
 	if n.life != life {
 		return
 	}
-	n.w.after(n.w.between(150, 900), func() { n.tick(life) })
+	n.w.after(n.w.between(100, 600), func() { n.tick(life) })
+	if n.frozen || n.paused {
+		return
+	}
+	if n.engine.lost {
+		n.engine.lost = false
+		n.step(DataLost{})
+	}
+	n.engine.turn()
+	if !n.stalled {
+		n.healthyAt = n.clock().Fence
+	}
+	n.look(life)
+	if n.w.chance(30) && n.life == life {
+		n.tell()
+	}
+}
+
+// look finds facts, which may take a while: much may have happened when they are told.
+func (n *node) look(life int) {
+	if n.looking {
+		return
+	}
+	facts := n.facts()
+	if !n.w.chance(20) {
+		n.report(&facts)
+		return
+	}
+	n.looking = true
+	n.w.after(n.w.between(1, 400), func() {
+		n.later(life, func() {
+			n.looking = false
+			n.report(&facts)
+		})
+	})
+}
+
+// report tells the machine what was seen.
+func (n *node) report(facts *Facts) {
+	n.step(EngineSeen{Facts: *facts})
+	n.engine.reported(facts.Crashed, n.machine.want.Seq)
+}
+
+// watchdog kills the engine when the agent does not, in time.
+func (n *node) watchdog() {
+	if n.limited && !n.frozen && n.engine.mode != ModeDown && n.clock().Fence >= n.deadline {
+		n.w.log("%s: watchdog", n.instance)
+		n.engine.kill()
+		n.engine.ended()
+	}
+}
+
+// receive gives an event to the process that it is meant for.
+func (n *node) receive(life int, e Event) {
+	n.later(life, func() { n.step(e) })
+}
+
+// later does something in a process, as soon as it runs.
+func (n *node) later(life int, do func()) {
+	switch {
+	case n.life != life:
+	case n.frozen || n.paused:
+		n.backlog = append(n.backlog, do)
+	default:
+		do()
+	}
+}
+
+// wake lets a process go on.
+func (n *node) wake() {
 	n.watchdog()
 	if n.frozen || n.paused {
 		return
 	}
 	backlog := n.backlog
 	n.backlog = nil
-	for _, e := range backlog {
-		n.step(e)
+	life := n.life
+	for _, do := range backlog {
+		if n.life == life {
+			do()
+		}
 	}
-	n.engine.turn(n)
-	n.step(EngineSeen{Facts: n.facts()})
-	n.step(Tick{})
-	if n.w.chance(30) {
-		n.tell()
-	}
-}
-
-// watchdog kills the engine when the agent does not, in time.
-func (n *node) watchdog() {
-	if n.frozen || n.machine == nil || n.w.without == ruleDeadline {
-		return
-	}
-	if deadline, ok := n.machine.Deadline(); ok && n.clock().Fence >= deadline && n.engine.mode != ModeDown {
-		n.w.log("%s: watchdog", n.instance)
-		n.engine.stop(false)
-		n.engine.crashes++
-	}
-}
-
-// receive gives an event to the process that it is meant for.
-func (n *node) receive(life int, e Event) {
-	if n.life != life {
-		return
-	}
-	if n.frozen || n.paused {
-		n.backlog = append(n.backlog, e)
-		return
-	}
-	n.step(e)
+	n.carryOut()
 }
 
 // step runs the machine, and carries out its actions.
 func (n *node) step(e Event) {
-	before := n.machine.Want()
-	actions := n.machine.Step(n.clock(), e)
-	if after := n.machine.Want(); n.w.tracing && after.Seq != before.Seq {
-		n.w.log("%s: %T: want %s source %v sync %v admit %v", n.instance, e, after.Mode, after.Source, after.Synchronous, after.Admit)
+	m := n.machine
+	before, lived := m.want.Seq, m.hold != nil && m.hold.live
+	actions := m.Step(n.clock(), e)
+	n.deadline, n.limited = m.Deadline()
+	if m.want.Seq != before {
+		n.w.log("%s: %T: want %s source %v epoch %d sync %v admit %v", n.instance, e, m.want.Mode, m.want.Source, m.want.Epoch, m.want.Synchronous, m.want.Admit)
+		if m.want.Mode == ModeDown {
+			n.want = m.want
+		} else {
+			actions = append(actions, wantAction{m.want})
+		}
 	}
-	for _, a := range actions {
+	n.watchReign(m.hold)
+	if lived && m.hold == nil {
+		n.w.checkStop(n)
+	}
+	n.outbox = append(n.outbox, actions...)
+	n.carryOut()
+}
+
+func (n *node) watchReign(h *holding) {
+	if h == nil {
+		return
+	}
+	if h.leaving != nil {
+		n.leavingAt = n.w.now
+	}
+	if h.live && h != n.renewing {
+		// It took the Lease up again, which gives it the time for one start.
+		if n.workedAt > n.startingAt {
+			n.startingAt = n.w.now
+		}
+		n.renewing = h
+	}
+}
+
+// carryOut does what can be done now.
+func (n *node) carryOut() {
+	life := n.life
+	for len(n.outbox) > 0 && !n.busy && n.life == life && !n.frozen && !n.paused {
+		a := n.outbox[0]
+		if _, marker := a.(wantAction); !marker && n.crashIn > 0 {
+			if n.crashIn--; n.crashIn == 0 {
+				n.w.log("%s: crashes before %T", n.instance, a)
+				n.boot(false)
+				return
+			}
+		}
+		if p, ok := a.(Persist); ok && (n.stalled || n.w.chance(40)) {
+			n.busy = true
+			n.persist(life, p)
+			return
+		}
+		n.outbox = n.outbox[1:]
 		n.act(a)
 	}
 }
 
+// persist writes to the volume, which takes a while.
+func (n *node) persist(life int, p Persist) {
+	n.w.after(n.w.between(1, 20), func() {
+		switch {
+		case n.life != life:
+		case n.stalled || n.frozen:
+			n.w.after(n.w.between(100, 300), func() { n.persist(life, p) })
+		default:
+			n.disk, n.busy = p.Disk, false
+			n.outbox = n.outbox[1:]
+			n.carryOut()
+		}
+	})
+}
+
 func (n *node) act(a Action) {
-	w := n.w
 	switch a := a.(type) {
 	case Persist:
-		n.disk = a.Disk.clone()
-	case ReadLease:
-		w.read(n)
-	case WriteLease:
-		if w.tracing && !a.Record.sameContent(&w.api.record) {
-			w.log("%s: writes %s epoch %d on %s", n.instance, a.Record.Holder, a.Record.Epoch, a.Base)
+		n.disk = a.Disk
+	case wantAction:
+		if a.want.Seq > n.want.Seq {
+			n.want = a.want
 		}
-		w.writeLease(n, a)
+	case ReadLease:
+		n.w.read(n)
+	case WriteLease:
+		n.w.writeLease(n, a)
 	case Ask:
-		n.ask(a)
+		n.ask(&a)
 	case Reply:
-		panic("answered by ask")
+		if reply := n.replies[a.Token]; reply != nil {
+			delete(n.replies, a.Token)
+			reply(a.Answer)
+		}
 	}
 }
 
 // ask carries a question and its answer.
-func (n *node) ask(a Ask) {
-	life := n.life
-	for _, peer := range n.w.nodes {
-		if peer.instance != a.Instance {
-			continue
-		}
-		n.w.send(n.index, peer.index, func() {
-			if peer.frozen || peer.paused || peer.deleted && !peer.engine.running() {
-				return
-			}
-			answer, ok := peer.answer(a.Question)
-			if !ok {
-				return
-			}
-			n.w.send(peer.index, n.index, func() { n.receive(life, Answered{Question: a.Question, Answer: answer}) })
-		})
+func (n *node) ask(a *Ask) {
+	life, q, peer := n.life, a.Question, n.w.node(a.Instance)
+	if peer == nil {
+		return
 	}
+	n.w.send(n.index, peer.index, func() {
+		peer.later(peer.life, func() {
+			peer.answer(&q, func(answer Answer) {
+				n.w.send(peer.index, n.index, func() { n.receive(life, Answered{Question: q, Answer: answer}) })
+			})
+		})
+	})
 }
 
-func (n *node) answer(q Question) (Answer, bool) {
-	var answer Answer
-	found := false
-	for _, a := range n.machine.Step(n.clock(), Asked{Question: q}) {
-		if r, ok := a.(Reply); ok {
-			answer, found = r.Answer, true
-			continue
+func (n *node) answer(q *Question, reply func(Answer)) {
+	asked := n.w.now
+	n.tokens++
+	n.replies[n.tokens] = func(answer Answer) {
+		if n.w.tracing && q.Kind != AskIdentity {
+			n.logAnswer(q, &answer)
 		}
-		n.act(a)
+		n.w.checkAnswer(n, q, &answer, asked)
+		reply(answer)
 	}
-	if q.Kind == AskPromise && answer.Yes {
-		n.promisedTo, n.promisedEpoch = q.Holder, q.Epoch
-		// By its own clock, which may be slow: at least as long as this.
-		n.promisedUntil = max(n.promisedUntil, n.w.now+time.Duration(float64(q.Lease)*0.9))
+	n.step(Asked{Question: *q, Token: n.tokens})
+}
+
+// logAnswer tells of an answer, unless it is the same as before.
+func (n *node) logAnswer(q *Question, a *Answer) {
+	text := fmt.Sprintf("%s: asked by %s for %s: %v (position %d)", n.instance, q.From, q.Kind, a.Yes, a.Position)
+	key := n.instance + q.From + string(q.Kind)
+	if n.w.said[key] != text {
+		n.w.log("%s", text)
 	}
-	if n.w.tracing && q.Kind != AskIdentity {
-		n.w.log("%s: asked by %s for %s: %v (position %d)", n.instance, q.From, q.Kind, answer.Yes, answer.Position)
-	}
-	return answer, found
+	n.w.said[key] = text
 }
 
 // facts are what the agent sees of its engine.
 func (n *node) facts() Facts {
 	e := &n.engine
 	f := Facts{
-		Seq: e.seq, Mode: e.seenMode(), Position: Position(len(e.log)), Applied: e.applied(), Crashed: e.crashes,
-		HealthyAt: n.clock().Mono, Standbys: map[string]Position{}, Receiving: e.source != nil, RewindFailed: e.rewindFailed,
-	}
-	if n.stalled {
-		f.HealthyAt = -1
+		Seq: e.seq, Mode: e.seenMode(), Position: e.tip.position(), Applied: e.applied(), Crashed: e.crashes, HealthyAt: n.healthyAt,
+		Receiving: e.link != nil, RewindFailed: e.rewindFailed, Foreign: e.foreign,
 	}
 	switch e.mode {
 	case ModeReplica:
-		f.Position = Position(e.replayed)
-		f.Settled = e.source == nil && e.replayed == len(e.log) && len(e.log) >= e.consistent
+		f.Position, f.Inconsistent = Position(e.replayed), e.replayed < e.consistent
+		f.Settled = e.link == nil && !e.configured() && f.Position == e.tip.position() && e.replayed >= e.consistent
 	case ModeDown:
 		f.Settled = e.clean
-	}
-	for name, s := range e.senders {
-		if s.connected {
-			f.Standbys[name] = Position(s.flushed)
+	case ModePrimary:
+		f.Standbys = make(map[string]Position, len(e.senders))
+		for _, s := range e.senders {
+			if s.connected && s.epoch == e.introduced {
+				f.Standbys[s.name] = Position(s.flushed)
+			}
 		}
 	}
 	return f

@@ -4,7 +4,7 @@ package election
 
 func (m *Machine) evaluateOther() {
 	m.releaseAgain()
-	if m.disk.Fence != "" && m.lease.known && m.disk.Fence != m.fenceAt() {
+	if m.disk.Fence != "" && !m.fenced() {
 		// Something newer, or a later renewal.
 		m.disk.Fence = ""
 	}
@@ -31,15 +31,17 @@ func (m *Machine) follow() {
 		return
 	}
 	record := m.newest()
-	next := m.sourceOf(record)
-	if m.following == next || m.mustDown || m.spec.Stop || m.unclaimed() {
+	next := sourceOf(record)
+	if m.following == next || m.mustDown || m.spec.Stop || m.foreign() {
 		return
 	}
 	switch {
 	case m.rebuild != "":
 		m.rebuilding(record, next)
 	case m.disk.Name == "" || m.disk.Rebuilding:
-		m.beginClone(record, next)
+		if m.runs(next) {
+			m.beginClone(next)
+		}
 	case m.following != source{}:
 		// Another holder: the old source is taken away first.
 		m.following = source{}
@@ -53,19 +55,33 @@ func (m *Machine) rejoin(record *Record, next source) {
 	if m.holds(ruleRejoin) {
 		way = Rejoin(m.disk.Chain, m.facts.Position, record.Chain)
 	}
-	switch way {
-	case WayFollow:
+	switch {
+	case way == WayFollow:
 		m.disk.Chain = record.Chain
 		m.following = next
-	case WayRewind:
+	case !m.runs(next):
+	case way == WayRewind:
 		m.disk.Rebuilding, m.rebuild, m.rebuildFrom = true, WayRewind, next
-	case WayClone:
-		m.beginClone(record, next)
+	default:
+		m.beginClone(next)
 	}
 }
 
+// runs: the source was just seen to run. Data is not touched before: as long as it is whole it counts in an
+// election, and if the source is gone, there may be no better one.
+func (m *Machine) runs(next source) bool {
+	if m.ran.name == next.name && m.now.Mono-m.ran.at <= m.limits.fresh {
+		return true
+	}
+	if leader := m.leader(); leader != nil && m.now.Mono-m.ran.askedAt >= m.limits.askPause {
+		m.ran.askedAt = m.now.Mono
+		m.ask([]string{leader.Instance}, Question{Kind: AskIdentity, Round: m.nextRound()})
+	}
+	return false
+}
+
 // beginClone gives the new data its name before there is data.
-func (m *Machine) beginClone(_ *Record, next source) {
+func (m *Machine) beginClone(next source) {
 	if m.disk.Name == "" || m.holds(ruleNewName) {
 		m.disk.Name = m.self.NewName()
 	}
@@ -78,8 +94,12 @@ func (m *Machine) rebuilding(record *Record, next source) {
 	switch {
 	case m.rebuildFrom != next, m.rebuild == WayRewind && m.facts.RewindFailed && m.whole():
 		// What was begun with another source, or could not be rewound, is copied anew.
-		m.beginClone(record, next)
-	case m.whole() && (m.want.Mode == ModeClone || m.want.Mode == ModeRewind):
+		m.beginClone(next)
+	case !m.whole():
+	case m.want.Mode == ModeRewind:
+		// It follows, and nobody waits for it, until it is whole.
+		m.rebuild = wayCatchUp
+	case m.want.Mode == ModeClone, m.rebuild == wayCatchUp && m.want.Mode == ModeReplica && m.facts.Mode == ModeReplica && !m.facts.Inconsistent:
 		m.disk.Rebuilding, m.rebuild = false, ""
 		m.disk.Chain, m.following = record.Chain, next
 	}
@@ -88,15 +108,15 @@ func (m *Machine) rebuilding(record *Record, next source) {
 // read asks the API for the Lease when what it says is unknown, or overdue, or about to change.
 func (m *Machine) read() {
 	d := m.durations()
-	if m.now.Mono-m.lease.readAt < d.RetryPeriod {
+	l := &m.lease
+	if m.now.Mono-l.readAt < d.RetryPeriod {
 		return
 	}
-	l := &m.lease
-	due := !l.known || len(m.disk.Unsettled) > 0 || l.stale
+	due := !l.known || l.stale || len(m.disk.Unsettled) > 0 || m.lowered()
 	if m.hold != nil {
-		due = due || l.version == "" || l.record.Epoch < m.hold.epoch || m.hold.failed
+		due = due || m.hold.failed
 	} else {
-		due = due || l.record.Holder == "" || l.version == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+d.RetryPeriod
+		due = due || l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+d.RetryPeriod
 	}
 	if due {
 		l.readAt = m.now.Mono

@@ -1,6 +1,7 @@
 package election
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -41,9 +42,8 @@ var DefaultDurations = Durations{Lease: 15 * time.Second, RenewDeadline: 10 * ti
 // Valid says whether clocks may differ by a tenth without two primaries: a holder's engine is down by
 // half of the time between renewDeadline and the end of the Lease.
 func (d Durations) Valid() bool {
-	down := d.killed()
 	return d.RetryPeriod > 0 && d.RenewPeriod >= d.RetryPeriod && d.RenewDeadline > d.RenewPeriod && d.Lease > d.RenewDeadline &&
-		d.Lease-down >= d.Lease/10
+		d.Lease-d.killed() >= d.Lease/10
 }
 
 // killed is when, after the last renewal that counts, the engine is down at the latest.
@@ -57,7 +57,7 @@ func (d Durations) Shorter(other Durations) Durations {
 	}
 }
 
-// Record is what stands on the Lease.
+// Record is what stands on the Lease. Its slices are never changed in place.
 type Record struct {
 	// Holder is the pod and its UID; empty when the Lease was released or never held.
 	Holder string
@@ -73,22 +73,22 @@ type Record struct {
 	// Handover names the data whose instance may claim at once after a release.
 	Handover  string
 	Durations Durations
-	// Stamp tells the holder which of its writes this is; it has no meaning for others.
+	// Stamp grows with every write of an epoch. It tells the holder which of its writes this is, and
+	// everyone which of two records of one epoch is the newer one.
 	Stamp int64
 }
 
-// Newer says whether r is something newer than other: a higher epoch, or the release of the same one. A
-// later renewal by the same holder is not.
-func (r *Record) Newer(other *Record) bool {
-	return r.Epoch > other.Epoch || r.Epoch == other.Epoch && r.Holder == "" && other.Holder != ""
+// After says whether r was written after the other one.
+func (r *Record) After(other *Record) bool {
+	return cmp.Or(cmp.Compare(r.Epoch, other.Epoch), cmp.Compare(r.Stamp, other.Stamp)) > 0
 }
 
 // Names are the candidates other than the holder's own data: those that commits wait for.
 func (r *Record) Names() []string {
 	names := make([]string, 0, len(r.Candidates))
-	for _, c := range r.Candidates {
-		if c.Name != r.Name {
-			names = append(names, c.Name)
+	for i := range r.Candidates {
+		if name := r.Candidates[i].Name; name != r.Name {
+			names = append(names, name)
 		}
 	}
 	return names
@@ -96,14 +96,32 @@ func (r *Record) Names() []string {
 
 // Has says whether that data may be promoted.
 func (r *Record) Has(name string) bool {
-	return name != "" && slices.ContainsFunc(r.Candidates, func(c Candidate) bool { return c.Name == name })
+	for i := range r.Candidates {
+		if r.Candidates[i].Name == name {
+			return name != ""
+		}
+	}
+	return false
 }
 
 // sameContent says whether a renewal has nothing else to say.
 func (r *Record) sameContent(other *Record) bool {
-	return r.Holder == other.Holder && r.Epoch == other.Epoch && r.Name == other.Name && r.W == other.W &&
+	return r.Epoch == other.Epoch && r.W == other.W && r.Holder == other.Holder && r.Name == other.Name &&
 		r.Handover == other.Handover && r.Durations == other.Durations &&
-		slices.Equal(r.Chain, other.Chain) && slices.Equal(r.Candidates, other.Candidates)
+		same(r.Chain, other.Chain) && same(r.Candidates, other.Candidates)
+}
+
+// same compares slices that are not changed in place: most are the very same one.
+func same[T comparable](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+// last is the number of the newest epoch, zero when there is none.
+func (c Chain) last() int64 {
+	if len(c) == 0 {
+		return 0
+	}
+	return c[len(c)-1].Number
 }
 
 // Reached is the part of the chain that data up to this position was really written in.
@@ -145,6 +163,8 @@ const (
 	WayRewind Way = "Rewind"
 	// WayClone: its history is another one, or there is none.
 	WayClone Way = "Clone"
+	// wayCatchUp: it was rewound, and is not whole yet.
+	wayCatchUp Way = "CatchUp"
 )
 
 // Rejoin says how data with this chain and end comes to follow a source with that chain.

@@ -3,89 +3,120 @@ package election
 // A rule is one sentence of the protocol. The code asks holds(rule) where the rule is enforced; they
 // all hold, but in the mutation tests, which remove one at a time to see that the model then finds
 // the schedule that the rule closes.
-type rule string
+type rule uint8
 
 const (
 	// Before it answers a position request at a version, an instance takes its source away.
-	ruleFence rule = "fence before a position"
+	ruleFence rule = iota
 	// While a record is unsettled, the candidates of the old and the new one bind.
-	ruleUnion rule = "the union while unsettled"
+	ruleUnion
+	// While a record is unsettled, the engine's setting satisfies both.
+	ruleUnionSetting
+	// A record is kept before it is sent.
+	ruleKeepSent
 	// While a change of durations is unsettled, the shorter ones count.
-	ruleShorter rule = "the shorter duration"
-	// An instance claims, and answers with a position, only after it saw silence or a release itself.
-	ruleSilence rule = "own silence before a claim"
+	ruleShorter
+	// An instance claims only after it saw silence or a release itself.
+	ruleSilence
+	// A later version begins the silence anew.
+	ruleTimed
 	// A peer answers with a position only after it saw silence or a release itself.
-	rulePeerSilence rule = "peers' own silence"
+	rulePeerSilence
 	// Claims and positions need an answer of the API within the last two seconds.
-	ruleFresh rule = "a fresh answer of the API"
+	ruleFresh
 	// Under a promise an instance does not claim.
-	ruleNoClaimUnderPromise rule = "no claim under a promise"
+	ruleNoClaimUnderPromise
 	// Under a promise an instance does not answer with a position.
-	ruleNoAnswerUnderPromise rule = "no answers under a promise"
+	ruleNoAnswerUnderPromise
+	// Only a release of whom it was given to, or of a later one, ends a promise.
+	rulePromiseStands
 	// A claim whose outcome is unknown refuses promises and positions.
-	ruleUnknownClaim rule = "an unknown claim refuses promises"
+	ruleUnknownClaim
 	// A fenced peer promises nothing at that version.
-	ruleFencedPromise rule = "fenced peers promise nothing"
+	ruleFencedPromise
 	// A peer that knows something newer promises nothing.
-	ruleNewerPromise rule = "no promise against something newer"
+	ruleNewerPromise
 	// Only the promises of all candidates count as a renewal.
-	rulePromiseOfAll rule = "promises of all"
+	rulePromiseOfAll
 	// A holder that starts asks candidates for a higher epoch.
-	ruleAskOnStart rule = "asking on start"
+	ruleAskOnStart
 	// A holder that starts runs only after a renewal that it sent since.
-	ruleRenewOnStart rule = "a renewal on start"
+	ruleRenewOnStart
 	// A synchronous database needs so many answers that one of them has every acknowledged commit.
-	ruleQuorum rule = "enough answers"
-	// The holder's own data is enough only where no answer knows a higher epoch.
-	ruleHolderAlone rule = "the holder's data alone"
+	ruleQuorum
 	// With synchronous replicas only a position that equals the best claims.
-	ruleBest rule = "only the best position"
+	ruleBest
 	// Positions are ranked along the record's chain.
-	ruleChain rule = "positions along the chain"
+	ruleChain
 	// A position is known when replay stands still.
-	ruleSettled rule = "a settled position"
+	ruleSettled
+	// A claim is made on the newest record among the answers.
+	ruleNewestRecord
 	// A name is recorded before the engine waits for it, and w is lowered in the record first.
-	ruleGrow rule = "order of growing"
+	ruleGrow
 	// A name leaves the engine's setting, everywhere, before it leaves the record.
-	ruleShrinkApplied rule = "order of shrinking: applied"
+	ruleShrinkApplied
 	// What was acknowledged with a name that leaves is on enough of the others before the record says so.
-	ruleShrinkFlushed rule = "order of shrinking: flushed"
+	ruleShrinkFlushed
 	// There are never fewer than w other names.
-	ruleNeverBelow rule = "never below w"
+	ruleNeverBelow
 	// Only recorded candidates claim.
-	ruleCandidates rule = "only candidates claim"
+	ruleCandidates
 	// A release implies that the engine is down.
-	ruleDownFirst rule = "down before the release"
+	ruleDownFirst
 	// After a release with handover, only the one that it names may claim at once.
-	ruleHandoverAlone rule = "handover alone at first"
+	ruleHandoverAlone
 	// A successor is named only when it has the shutdown position.
-	ruleConfirm rule = "the successor confirms"
+	ruleConfirm
 	// A release that is unsettled is not taken back.
-	ruleUnsettledRelease rule = "an unsettled release stands"
+	ruleUnsettledRelease
 	// A Lease that is missing or was rolled back is not released.
-	ruleMissing rule = "missing is not released"
+	ruleMissing
+	// A Lease that is missing is timed anew when it was not looked at for a while.
+	ruleMissingAnew
 	// A holder ignores another one with a lower epoch.
-	ruleLower rule = "a lower holder is ignored"
+	ruleLower
 	// An epoch that was once asked for is not asked for again.
-	ruleAsked rule = "epochs once asked for"
+	ruleAsked
+	// Nor is one that a peer asked for.
+	ruleToldAsked
 	// A holder whose volume or engine hangs does not renew.
-	ruleStall rule = "the stall check"
+	ruleStall
 	// A crashed engine is restarted in place once in five minutes.
-	ruleRestartOnce rule = "restart once"
+	ruleRestartOnce
+	// An engine that does not come back is given up.
+	ruleRestartBound
 	// Only the same pod takes its Lease up again.
-	ruleIdentity rule = "the pod UID in the identity"
+	ruleIdentity
 	// Without a renewal for renewDeadline the engine is killed.
-	ruleDeadline rule = "the deadline"
+	ruleDeadline
 	// A renewal counts from its sending.
-	ruleFromSend rule = "a renewal counts from its sending"
-	// The synchronous setting is in place before promotion, and clients are let in when enough replicas
-	// have all that the primary has.
-	ruleAdmit rule = "clients wait for the replicas"
+	ruleFromSend
+	// Clients are let in when enough replicas have all that the primary has.
+	ruleAdmit
 	// Data is checked against the source's chain before it follows.
-	ruleRejoin rule = "rejoin by the chain"
-	// An emptied volume is a new name.
-	ruleNewName rule = "an emptied volume is a new name"
+	ruleRejoin
+	// A replica that does not know its source's last epoch is not waited for.
+	ruleSourceEpoch
+	// Data that is copied anew has a new name.
+	ruleNewName
+	// Data that was lost has no name any more.
+	ruleLostName
+	// Data of another system is not touched.
+	ruleForeign
+	rules
 )
 
+// ruleSet is a set of rules.
+type ruleSet uint64
+
+func setOf(rules ...rule) ruleSet {
+	var s ruleSet
+	for _, r := range rules {
+		s |= 1 << r
+	}
+	return s
+}
+
 // holds says whether a rule is enforced: always, but in a mutation test.
-func (m *Machine) holds(r rule) bool { return m.without != r }
+func (m *Machine) holds(r rule) bool { return m.without&(1<<r) == 0 }
