@@ -45,7 +45,7 @@ func (c *Controller) createAuthority(ctx context.Context, db *dbv1.Database) err
 		if err := checkOwner(db, c.kinds["Secret"], live); err != nil {
 			return err
 		}
-		return c.annotate(ctx, db, engine.Annotate{Resource: engine.Secrets, Name: live.Name, UID: live.UID})
+		return c.annotate(ctx, db, engine.Annotate{Resource: engine.Secrets, Name: live.Name, UID: live.UID, Labels: naming.SelectorLabels(db.Name)})
 	}
 	if err != nil {
 		return err

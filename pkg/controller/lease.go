@@ -32,7 +32,7 @@ func (c *Controller) observeLease(ctx context.Context, o *engine.Observation) er
 		return nil
 	case err != nil:
 		return fmt.Errorf("get Lease %s: %w", name, err)
-	case metav1.IsControlledBy(live, o.Database):
+	case engine.IsOurs(o.Database, live):
 		o.Lease = live
 	}
 	return nil
@@ -50,7 +50,7 @@ func (c *Controller) createLease(ctx context.Context, db *dbv1.Database) error {
 		if err := checkOwner(db, c.kinds["Lease"], live); err != nil {
 			return err
 		}
-		return c.annotate(ctx, db, engine.Annotate{Resource: engine.Leases, Name: live.Name, UID: live.UID})
+		return c.annotate(ctx, db, engine.Annotate{Resource: engine.Leases, Name: live.Name, UID: live.UID, Labels: naming.SelectorLabels(db.Name)})
 	}
 	if err != nil {
 		return err

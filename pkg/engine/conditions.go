@@ -121,40 +121,60 @@ func (p *planner) reportCredentials() {
 			"Secret "+naming.Credentials(p.Database.Name)+" is being made")
 		return
 	}
+	// The primary's agent makes accounts; those of replicas come with the data.
 	for _, name := range p.shape.InstanceNames() {
-		report := p.report(name)
-		if report == nil {
-			// What was verified before stays true while an agent is away, if that is what is published.
-			if dbi := p.Instances[name]; dbi != nil && p.isTrue(dbv1.ConditionCredentialsSynced) && p.accountTrouble(&dbi.Status) == "" {
-				continue
-			}
-			p.condition(dbv1.ConditionCredentialsSynced, unknown, dbv1.ReasonUnknown, p.silence(name))
-			return
-		}
-		if why := p.accountTrouble(report); why != "" {
+		if why := p.accountTrouble(name); why != "" {
 			p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending, "instance "+name+": "+why)
 			return
 		}
 	}
-	p.condition(dbv1.ConditionCredentialsSynced, yes, dbv1.ReasonAsExpected, "")
+	// What was verified before stays true while an agent is away, or has just taken over.
+	if p.isTrue(dbv1.ConditionCredentialsSynced) {
+		return
+	}
+	switch {
+	case p.primary == "":
+		_, _, why := p.primaryTrouble()
+		p.condition(dbv1.ConditionCredentialsSynced, unknown, dbv1.ReasonUnknown, why)
+	case p.accountOf(p.primary) == nil:
+		p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending,
+			"instance "+p.primary+": account "+p.username()+" is not made yet")
+	default:
+		p.condition(dbv1.ConditionCredentialsSynced, yes, dbv1.ReasonAsExpected, "")
+	}
 }
 
-func (p *planner) accountTrouble(report *dbv1.DatabaseInstanceStatus) string {
-	for _, account := range report.Accounts {
-		if account.Username != p.username() {
-			continue
-		}
-		switch {
-		case account.Message != "":
-			return "account " + account.Username + ": " + account.Message
-		case account.PasswordVersion != p.passwordVersion() || !account.Applied:
-			return "account " + account.Username + " does not have the published password yet"
-		case !account.Verified:
-			return "account " + account.Username + " has not logged in with the published password yet"
-		}
-		return ""
+// accountOf is what an instance reports of the application's account, nil when it says nothing.
+func (p *planner) accountOf(name string) *dbv1.InstanceAccountStatus {
+	report := p.report(name)
+	if report == nil {
+		return nil
 	}
-	return "account " + p.username() + " is not made yet"
+	for i := range report.Accounts {
+		if report.Accounts[i].Username == p.username() {
+			return &report.Accounts[i]
+		}
+	}
+	return nil
+}
+
+// accountTrouble is what an instance says against the published login. A replica that says nothing
+// says nothing against it.
+func (p *planner) accountTrouble(name string) string {
+	account := p.accountOf(name)
+	switch {
+	case account == nil:
+		return ""
+	case account.Message != "":
+		return "account " + account.Username + ": " + account.Message
+	case name != p.primary:
+		return ""
+	case account.PasswordVersion != p.passwordVersion() || !account.Applied:
+		return "account " + account.Username + " does not have the published password yet"
+	case !account.Verified:
+		return "account " + account.Username + " has not logged in with the published password yet"
+	}
+	return ""
 }
 
 // reportUpToDate: every instance runs what the spec says. It also lists the steps that wait.
@@ -175,6 +195,12 @@ func (p *planner) reportUpToDate() {
 		p.condition(dbv1.ConditionUpToDate, status, reason, message)
 		return
 	}
+	for _, name := range p.shape.InstanceNames() {
+		if p.report(name) == nil {
+			p.condition(dbv1.ConditionUpToDate, unknown, dbv1.ReasonUnknown, p.silence(name))
+			return
+		}
+	}
 	p.condition(dbv1.ConditionUpToDate, yes, dbv1.ReasonAsExpected, "")
 }
 
@@ -184,11 +210,15 @@ func (p *planner) staleness() (reason, message string) {
 	hash := confighash.ConfigHash(p.shape.Config)
 	for _, name := range p.shape.InstanceNames() {
 		report := p.report(name)
-		switch {
-		case p.isMute(name):
+		if p.isMute(name) {
 			return dbv1.ReasonAgentUnauthorized, p.silence(name)
-		case report == nil:
-			return dbv1.ReasonConfigPending, p.silence(name)
+		}
+		if report == nil {
+			if before := meta.FindStatusCondition(p.Database.Status.Conditions, dbv1.ConditionUpToDate); before != nil && before.Reason == dbv1.ReasonRestarting && (p.Pods[name] == nil || podTrouble(p.Pods[name]) == "") {
+				// Its pod was deleted for that. A pod that went by itself, or does not come back, is no restart.
+				return dbv1.ReasonRestarting, "instance " + name + " is being restarted"
+			}
+			continue
 		}
 		if c := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Reason == dbv1.ReasonConfigRefused && p.Instances[name].Spec.ConfigHash == hash {
 			return c.Reason, "instance " + name + ": " + c.Message
@@ -234,6 +264,9 @@ func (p *planner) reportFeatures() {
 		dbv1.ConditionConsulSynced, dbv1.ConditionTLSReady, dbv1.ConditionMetricsReady, dbv1.ConditionRotationReady,
 		dbv1.ConditionMaintenanceReady, dbv1.ConditionRestored,
 	} {
+		if kind == dbv1.ConditionReplicationHealthy && p.hasReplicas() {
+			continue
+		}
 		if message := gaps[kind]; message != "" {
 			p.condition(kind, no, dbv1.ReasonNotSupported, message)
 		} else {

@@ -1,18 +1,58 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	dbv1ac "github.com/platform-io/database-operator/pkg/generated/applyconfiguration/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/record"
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
 // Elections are the agents' (package record says what they write on the Lease). The operator makes
 // the Lease, tells every instance by which rules it is held, and reads it. It never writes one that
 // exists: a Lease that somebody deleted is put back by the primary, who knows what was on it.
+
+// election is what the Lease says.
+type election struct {
+	// trouble says why nothing is known; the rest is then empty.
+	trouble string
+	// holder is nobody when the Lease is released, or was never held.
+	holder record.Identity
+	epoch  int64
+	record record.Record
+}
+
+// readElection reads the Lease.
+func readElection(o *Observation) election {
+	name := naming.Lease(o.Database.Name)
+	if o.Lease == nil {
+		return election{trouble: "Lease " + name + " does not exist; the operator makes it once, later only the primary puts it back"}
+	}
+	var e election
+	if id := o.Lease.Spec.HolderIdentity; id != nil {
+		holder, ok := record.ParseIdentity(*id)
+		if !ok {
+			return election{trouble: fmt.Sprintf("Lease %s is held by %q, which is no agent; delete the Lease if nobody needs it", name, *id)}
+		}
+		e.holder = holder
+	}
+	var err error
+	if e.record, err = record.Parse(o.Lease.Annotations[naming.AnnotationRecord]); err != nil {
+		return election{trouble: fmt.Sprintf("Lease %s: %v", name, err)}
+	}
+	if n := o.Lease.Spec.LeaseTransitions; n != nil {
+		e.epoch = int64(*n)
+	}
+	return e
+}
+
+// wasHeld is true once an agent held the Lease. Before that, agents are of a release that does not
+// elect, or have just begun.
+func (e *election) wasHeld() bool { return e.holder != (record.Identity{}) || e.epoch > 0 }
 
 // planElection sees to what an election needs.
 func (p *planner) planElection() {
@@ -50,4 +90,51 @@ func (p *planner) replication() *dbv1ac.InstanceReplicationApplyConfiguration {
 		WithMaxLag(ha.MaxLag.Value()).
 		WithLeaseDuration(*ha.LeaseDuration).WithRenewDeadline(*ha.RenewDeadline).
 		WithRenewPeriod(*ha.RenewPeriod).WithRetryPeriod(*ha.RetryPeriod)
+}
+
+// judgePrimary finds the instance that takes writes, "" when none is known to: it says so, its pod is
+// ready and has the label by which the Service finds it, and the Lease agrees.
+func (p *planner) judgePrimary() string {
+	for _, name := range p.shape.InstanceNames() {
+		if p.isReady(name) && p.report(name).Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] == string(dbv1.RolePrimary) && p.mayReign(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// mayReign is true when the Lease does not speak against an instance. A Lease that is gone or cannot
+// be read stops nobody who was the primary before.
+func (p *planner) mayReign(name string) bool {
+	was := p.Database.Status.Primary
+	switch {
+	case !p.shape.Elects:
+		return true
+	case p.election.trouble != "":
+		return was != nil && was.Name == name || p.neverElected()
+	}
+	return p.holds(name) || !p.election.wasHeld()
+}
+
+// holds is true when the Lease is held by the pod that an instance now has.
+func (p *planner) holds(name string) bool {
+	pod := p.Pods[name]
+	return pod != nil && p.election.holder == record.Identity{Pod: name, UID: string(pod.UID)}
+}
+
+// isCandidate is true when the data that an instance now has may be promoted.
+func (p *planner) isCandidate(name string) bool {
+	report := p.report(name)
+	if report == nil || report.DataID == "" {
+		return false
+	}
+	_, ok := p.election.record.Candidate(report.DataID)
+	return ok
+}
+
+// streams is true when a replica is known to follow the primary as it writes.
+func (p *planner) streams(name string) bool {
+	report := p.report(name)
+	return report != nil && report.Role == dbv1.RoleReplica && report.Replication != nil &&
+		report.Replication.Streaming && report.Replication.Source == p.primary
 }

@@ -18,7 +18,7 @@ func TestTheLeaseIsMadeOnlyWhileNobodyCanHaveHeldIt(t *testing.T) {
 		want    []string
 	}{
 		"a new Database":                   {func(s scene) { s.Database.Status = dbv1.DatabaseStatus{} }, []string{"create the Lease of the primary"}},
-		"no primary yet":                   {func(scene) {}, []string{"create the Lease of the primary"}},
+		"no primary yet":                   {func(s scene) { s.Database.Status.Primary = nil }, []string{"create the Lease of the primary"}},
 		"a primary of an earlier release":  {func(s scene) { s.Database.Status.Primary = &dbv1.PrimaryStatus{Name: "db-0"} }, []string{"create the Lease of the primary"}},
 		"a primary that was elected":       {func(s scene) { s.Database.Status.Primary = &dbv1.PrimaryStatus{Name: "db-0", Epoch: 1} }, nil},
 		"an elected one, and it is paused": {func(s scene) { s.Database.Spec.Lifecycle.Paused = true }, nil},

@@ -37,6 +37,15 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 	if became(dbv1.ConditionReady) {
 		say(corev1.EventTypeNormal, "Ready", "Clients can read and write at "+after.Endpoint)
 	}
+	for _, e := range electionEvents(before, after) {
+		events = append(events, e)
+	}
+	switch {
+	case after.Phase == dbv1.PhaseScaling && before.Phase != dbv1.PhaseScaling:
+		say(corev1.EventTypeNormal, "ScalingStarted", "Ready instances: "+after.Ready)
+	case before.Phase == dbv1.PhaseScaling && after.Phase == dbv1.PhaseReady:
+		say(corev1.EventTypeNormal, "ScalingCompleted", "Ready instances: "+after.Ready)
+	}
 	switch {
 	case after.Phase == dbv1.PhasePaused && before.Phase != dbv1.PhasePaused:
 		say(corev1.EventTypeNormal, "Paused", "The operator changes nothing until spec.lifecycle.paused is false")
@@ -44,7 +53,7 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 		say(corev1.EventTypeNormal, "Resumed", "The operator acts on the spec again")
 	}
 	for _, c := range after.Conditions {
-		if warns(before, c) {
+		if warns(before, c) && !(c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover)) {
 			say(corev1.EventTypeWarning, warningReason(c), fmt.Sprintf("%s: %s", c.Type, c.Message))
 		}
 	}
@@ -54,7 +63,8 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 // warns is true for a condition that has become False or Unknown, or is so for another reason.
 // Waiting for a first start, or for a report, is no warning.
 func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
-	if c.Status == metav1.ConditionTrue || c.Message == "" {
+	if c.Status == metav1.ConditionTrue || c.Message == "" || c.Type == dbv1.ConditionReady {
+		// Ready says again what another condition says.
 		return false
 	}
 	old := meta.FindStatusCondition(before.Conditions, c.Type)
@@ -65,15 +75,68 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
 		dbv1.ReasonRestarting, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
 		return false
-	case dbv1.ReasonInstanceNotReady:
+	case dbv1.ReasonInstanceNotReady, dbv1.ReasonReplicaNotReady:
 		return old != nil && old.Status == metav1.ConditionTrue
 	}
 	return true
 }
 
 func warningReason(c metav1.Condition) string {
-	if c.Type == dbv1.ConditionValidated {
+	switch {
+	case c.Type == dbv1.ConditionValidated:
 		return "ValidationFailed"
+	case c.Type == dbv1.ConditionPrimaryAvailable && c.Reason == dbv1.ReasonFailingOver:
+		return "FailoverStarted"
 	}
 	return c.Reason
+}
+
+// isRunning is true while an operation of a kind has not ended.
+func isRunning(op *dbv1.OperationStatus, kind string) bool {
+	return op != nil && op.Kind == kind && (op.Phase == dbv1.OperationPending || op.Phase == dbv1.OperationRunning)
+}
+
+// electionEvents tell of a primary that is another one, with or without being asked to.
+func electionEvents(before, after *dbv1.DatabaseStatus) []Event {
+	var events []Event
+	say := func(kind, reason, message string) {
+		events = append(events, Event{Type: kind, Reason: reason, Action: "Sync", Message: message})
+	}
+	was, is := before.Primary, after.Primary
+	switch {
+	case was == nil || is == nil || isRunning(before.Operation, dbv1.OperationSwitchover):
+	case was.Name != is.Name, was.Epoch != is.Epoch && reason(before, dbv1.ConditionPrimaryAvailable) == dbv1.ReasonFailingOver:
+		say(corev1.EventTypeNormal, "FailoverCompleted", fmt.Sprintf("Instance %s is the primary, in epoch %d; before it was %s", is.Name, is.Epoch, was.Name))
+	}
+	if is != nil && is.LostBytes != nil && *is.LostBytes > 0 && (was == nil || was.Epoch != is.Epoch || was.LostBytes == nil) {
+		say(corev1.EventTypeWarning, "DataLost", fmt.Sprintf("Instance %s took over without the last %d bytes of its predecessor's log; synchronousReplicas 1 or more prevents it", is.Name, *is.LostBytes))
+	}
+	return append(events, operationEvents(before.Operation, after.Operation)...)
+}
+
+// operationEvents tell how operations begin and end.
+func operationEvents(before, after *dbv1.OperationStatus) []Event {
+	if after == nil || before != nil && before.ID == after.ID && before.Phase == after.Phase {
+		return nil
+	}
+	kind, verb := corev1.EventTypeNormal, ""
+	switch after.Phase {
+	case dbv1.OperationPending, dbv1.OperationRunning:
+		if before != nil && before.ID == after.ID {
+			return nil
+		}
+		verb = "Started"
+	case dbv1.OperationSucceeded:
+		verb = "Completed"
+	default:
+		kind, verb = corev1.EventTypeWarning, after.Phase
+	}
+	return []Event{{Type: kind, Reason: after.Kind + verb, Action: "Sync", Message: after.Message}}
+}
+
+func reason(status *dbv1.DatabaseStatus, kind string) string {
+	if c := meta.FindStatusCondition(status.Conditions, kind); c != nil {
+		return c.Reason
+	}
+	return ""
 }

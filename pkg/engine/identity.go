@@ -106,8 +106,10 @@ type identity struct {
 	recorded string
 	// record is what this sync must write to the status, "" for nothing.
 	record string
-	// onClaims is true when every existing claim carries the recorded identity and our UID.
+	// onClaims is true when every existing claim carries the recorded identity and our UID; unmarked
+	// are the instances whose claim does not.
 	onClaims bool
+	unmarked map[string]bool
 	// foreign says which claim holds data that is not known to be ours, and what to do.
 	foreign string
 	// annotate are the writes that bring claims and accounts in line with the status.
@@ -116,9 +118,11 @@ type identity struct {
 
 // judgeIdentity compares status, claims, accounts and reports.
 func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
-	id := identity{recorded: eng.Identity(o.Database.Status.EngineStatus), onClaims: true}
+	id := identity{recorded: eng.Identity(o.Database.Status.EngineStatus), onClaims: true, unmarked: map[string]bool{}}
 	for _, instance := range shape.InstanceNames() {
-		id.judgeClaim(o, shape, instance)
+		if !id.judgeClaim(o, shape, instance) {
+			id.onClaims, id.unmarked[instance] = false, true
+		}
 		if report := o.report(instance); report != nil && id.recorded == "" && id.record == "" && id.foreign == "" {
 			id.record = report.SystemID
 		}
@@ -132,7 +136,8 @@ func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
 	return id
 }
 
-func (id *identity) judgeClaim(o *Observation, shape resources.Shape, instance string) {
+// judgeClaim is false when the claim of an instance does not carry what it must.
+func (id *identity) judgeClaim(o *Observation, shape resources.Shape, instance string) bool {
 	name := naming.Claim(instance)
 	state, why := classifyClaim(o, id.recorded, shape, instance)
 	switch state {
@@ -143,31 +148,30 @@ func (id *identity) judgeClaim(o *Observation, shape resources.Shape, instance s
 		if id.recorded != "" {
 			// There is data, and it is not on this volume.
 			id.foreign = adoptionMessage(o.Database, o.Claims[name], "it was never used")
-			return
+			return true
 		}
-		id.onClaims = false
 		id.annotate = append(id.annotate, Annotate{
 			Resource: Claims, Name: name, UID: o.Claims[name].UID, Labels: naming.SelectorLabels(o.Database.Name),
 			Annotations: map[string]string{naming.AnnotationDatabaseUID: string(o.Database.UID)},
 		})
+		return false
 	case claimAdoptable:
 		if id.recorded == "" {
 			id.record = o.Claims[name].Annotations[naming.AnnotationSystemID]
 			if said := o.Database.Annotations[naming.AnnotationAdopt]; said != "" {
 				id.record = said
 			}
-			id.onClaims = false
-			return
+			return false
 		}
-		id.markClaim(o, shape, name)
+		return id.markClaim(o, shape, name)
 	case claimOurs:
-		if id.recorded != "" {
-			id.markClaim(o, shape, name)
-		}
+		return id.recorded == "" || id.markClaim(o, shape, name)
 	}
+	return true
 }
 
-func (id *identity) markClaim(o *Observation, shape resources.Shape, name string) {
+// markClaim adds the write that gives a claim its facts, and is true when none of them was missing.
+func (id *identity) markClaim(o *Observation, shape resources.Shape, name string) bool {
 	claim := o.Claims[name]
 	facts := map[string]string{
 		naming.AnnotationSystemID:    id.recorded,
@@ -183,11 +187,13 @@ func (id *identity) markClaim(o *Observation, shape resources.Shape, name string
 	}
 	write := Annotate{Resource: Claims, Name: name, UID: claim.UID, Labels: naming.SelectorLabels(o.Database.Name)}
 	if id.mark(write, claim.Annotations, facts) {
-		id.onClaims = false
-	} else if claim.Labels[naming.LabelDatabase] != o.Database.Name || claim.Labels[naming.LabelManagedBy] != naming.ManagedBy {
+		return false
+	}
+	if claim.Labels[naming.LabelDatabase] != o.Database.Name || claim.Labels[naming.LabelManagedBy] != naming.ManagedBy {
 		// The informer finds it by its labels.
 		id.annotate = append(id.annotate, write)
 	}
+	return true
 }
 
 // mark adds the write that makes annotations say want, and is true when one is needed.

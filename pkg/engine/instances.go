@@ -33,7 +33,7 @@ func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.Databas
 	if len(p.shape.Groups) > 1 {
 		spec.WithGroup(group.Name)
 	}
-	if p.identity.recorded != "" && p.identity.onClaims {
+	if p.mayKnowIdentity(name) {
 		spec.WithSystemID(p.identity.recorded)
 	}
 	if p.shape.Elects {
@@ -43,6 +43,17 @@ func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.Databas
 		spec.WithOperation(dbv1ac.InstanceOperation().WithID(op.ID).WithKind(op.Kind))
 	}
 	return resources.Instance(p.Database, name, spec)
+}
+
+// mayKnowIdentity is true once the identity is recorded, in the status and on the instance's own
+// claim. It is not taken back when somebody edits the claim: the instance would stop serving.
+func (p *planner) mayKnowIdentity(instance string) bool {
+	recorded := p.identity.recorded
+	if recorded == "" {
+		return false
+	}
+	dbi := p.Instances[instance]
+	return !p.identity.unmarked[instance] || dbi != nil && dbi.Spec.SystemID == recorded
 }
 
 // mayBootstrap is true while no identity is known and the volume was made for this Database: only

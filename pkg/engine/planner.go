@@ -37,6 +37,9 @@ type planner struct {
 	engine   Engine
 	shape    resources.Shape
 	identity identity
+	election election
+	// primary is the instance that takes writes, "" when none is known to.
+	primary  string
 	restarts []restart
 
 	status *dbv1.DatabaseStatus
@@ -49,13 +52,20 @@ func (p *planner) planRunning() {
 		p.reportInvalid(violations)
 		return
 	}
-	p.shape = p.engine.Shape(p.Database)
-	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
+	p.look()
 	p.restarts = p.judgeRestarts()
 	if !p.Database.Spec.Lifecycle.Paused {
 		p.planChanges()
 	}
 	p.reportRunning()
+}
+
+// look gathers what everything else judges by.
+func (p *planner) look() {
+	p.shape = p.engine.Shape(p.Database)
+	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
+	p.election = readElection(p.Observation)
+	p.primary = p.judgePrimary()
 }
 
 // planChanges adds what is to be written. Everything that a finalizer must undo comes after it.

@@ -1,186 +1,19 @@
 package engine_test
 
 import (
-	"encoding/json"
-	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
-	"github.com/platform-io/database-operator/pkg/engine/confighash"
-	"github.com/platform-io/database-operator/pkg/engine/postgres"
-	dbv1ac "github.com/platform-io/database-operator/pkg/generated/applyconfiguration/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
-	"github.com/platform-io/database-operator/pkg/resources"
 )
-
-const systemID = "7301234567890123456"
-
-// A Monday noon.
-var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-
-// scene is an observation of a settled Database, which tests then disturb.
-type scene struct{ *engine.Observation }
-
-func settled(change ...func(*dbv1.Database)) scene {
-	db := &dbv1.Database{
-		ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns", UID: "db-uid", Generation: 3, Finalizers: []string{naming.Finalizer}},
-		Spec: dbv1.DatabaseSpec{
-			Engine: dbv1.PostgreSQL, Version: "15.4",
-			Topology: dbv1.TopologySpec{Mode: dbv1.Standalone, Replicas: 1},
-			Storage:  &dbv1.StorageSpec{Size: new(resource.MustParse("1Gi"))},
-		},
-		Status: dbv1.DatabaseStatus{
-			CurrentVersion: "15.4",
-			EngineStatus:   &dbv1.EngineStatus{PostgreSQL: &dbv1.PostgreSQLStatus{SystemID: systemID}},
-		},
-	}
-	for _, c := range change {
-		c(db)
-	}
-	paused := db.Spec.Lifecycle.Paused
-	db.Spec.Lifecycle.Paused = false
-	s := scene{&engine.Observation{Now: now, Database: db, AgentImage: "agent:1"}}
-	shape := postgres.Engine{}.Shape(db)
-	s.Secrets = map[string]*metav1.PartialObjectMetadata{
-		"db-accounts": {ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", UID: "accounts-uid", ResourceVersion: "1", Annotations: map[string]string{
-			naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationSystemID: systemID, naming.AnnotationUsername: "app",
-			naming.AnnotationReplicationVersion: "v1",
-		}, ManagedFields: ownedData(engine.AccountsUsernameKey, engine.AccountsPasswordKey, engine.ReplicationPasswordKey)}},
-	}
-	s.certify()
-	s.Claims = map[string]*corev1.PersistentVolumeClaim{"data-db-0": claim("db-uid", systemID)}
-	s.Lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "db-primary", UID: "lease-uid", Labels: naming.SelectorLabels("db")}}
-	s.makePod(shape)
-	s.makeInstance(shape)
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1, OwnerReferences: controlledBy("db-uid")}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}
-	set.Spec.Template.Annotations = s.Pods["db-0"].Annotations
-	s.StatefulSets = map[string]*appsv1.StatefulSet{"db": set}
-	// The credentials were derived from what the first plan asks for.
-	for _, a := range s.plan().Actions {
-		if c, ok := a.(engine.IssueCertificate); ok {
-			s.Secrets["db-agent-tls"].Annotations[naming.AnnotationSource] = c.Source
-		}
-		if p, ok := a.(engine.PublishCredentials); ok {
-			s.Secrets["db-credentials"] = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-				Name: "db-credentials", UID: "credentials-uid", Annotations: map[string]string{naming.AnnotationSource: p.Source, naming.AnnotationDatabaseUID: "db-uid"}, ManagedFields: bindingFields(db),
-			}}
-		}
-	}
-	report := &s.Instances["db-0"].Status
-	report.Accounts = []dbv1.InstanceAccountStatus{{
-		Username: "app", PasswordVersion: *s.instanceSpec().Accounts[0].PasswordVersion, Applied: true, Verified: true,
-	}}
-	db.Spec.Lifecycle.Paused = paused
-	return s
-}
-
-func claim(databaseUID, id string) *corev1.PersistentVolumeClaim {
-	c := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: "data-db-0", UID: "claim-uid", Labels: naming.SelectorLabels("db"), Annotations: map[string]string{
-			naming.AnnotationDatabaseUID: databaseUID, naming.AnnotationEngine: "PostgreSQL", naming.AnnotationMajorVersion: "15",
-		}},
-		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
-	}
-	if id != "" {
-		c.Annotations[naming.AnnotationSystemID] = id
-	}
-	c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
-	return c
-}
-
-func controlledBy(uid types.UID) []metav1.OwnerReference {
-	return []metav1.OwnerReference{{UID: uid, Controller: new(true)}}
-}
-
-func bindingFields(db *dbv1.Database) []metav1.ManagedFieldsEntry {
-	return ownedData(slices.Collect(maps.Keys((postgres.Engine{}).Binding(db, engine.Login{})))...)
-}
-
-// ownedData are the managed fields of a Secret whose keys the operator wrote last.
-func ownedData(keys ...string) []metav1.ManagedFieldsEntry {
-	data := map[string]any{}
-	for _, key := range keys {
-		data["f:"+key] = map[string]any{}
-	}
-	text, err := json.Marshal(map[string]any{"f:data": data})
-	if err != nil {
-		panic(err)
-	}
-	fields := &metav1.FieldsV1{}
-	fields.SetRawBytes(text)
-	return []metav1.ManagedFieldsEntry{{Manager: naming.FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: fields}}
-}
-
-func (s scene) makePod(shape resources.Shape) {
-	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
-	s.Pods = map[string]*corev1.Pod{"db-0": {
-		ObjectMeta: metav1.ObjectMeta{
-			Name: "db-0", UID: "pod-uid-1", OwnerReferences: controlledBy("set-uid"),
-			Labels:      map[string]string{naming.LabelManagedBy: naming.ManagedBy, naming.LabelDatabase: "db", naming.LabelGroup: "db", naming.LabelRole: "primary"},
-			Annotations: map[string]string{naming.AnnotationTemplateHash: hashes.Template, naming.AnnotationSpecHash: hashes.Spec},
-		},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
-	}}
-}
-
-func (s scene) makeInstance(shape resources.Shape) {
-	hash := confighash.ConfigHash(shape.Config)
-	s.Instances = map[string]*dbv1.DatabaseInstance{"db-0": {
-		ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "instance-uid", OwnerReferences: controlledBy("db-uid")},
-		Spec:       dbv1.DatabaseInstanceSpec{DatabaseName: "db", ConfigHash: hash, SystemID: systemID},
-		Status: dbv1.DatabaseInstanceStatus{
-			PodUID: "pod-uid-1", Ready: true, Role: dbv1.RolePrimary, SystemID: systemID, Phase: dbv1.InstanceRunning,
-			AppliedConfigHash: hash, EngineStarts: 1,
-		},
-	}}
-}
-
-func (s scene) plan() *engine.Plan { return engine.New(s.Observation, postgres.Engine{}) }
-
-func (s scene) instanceSpec() *dbv1ac.DatabaseInstanceSpecApplyConfiguration {
-	for _, o := range s.plan().Objects {
-		if instance, ok := o.(*dbv1ac.DatabaseInstanceApplyConfiguration); ok {
-			return instance.Spec
-		}
-	}
-	return nil
-}
-
-func actions(p *engine.Plan) []string {
-	var out []string
-	for _, a := range p.Actions {
-		out = append(out, a.String())
-	}
-	return out
-}
-
-func kinds(p *engine.Plan) []string {
-	var out []string
-	for _, o := range p.Objects {
-		out = append(out, *o.(interface{ GetKind() *string }).GetKind())
-	}
-	return out
-}
-
-func condition(p *engine.Plan, kind string) string {
-	c := meta.FindStatusCondition(p.Status.Conditions, kind)
-	if c == nil {
-		return "none"
-	}
-	return string(c.Status) + " " + c.Reason
-}
 
 func TestASettledDatabaseIsReadyAndAsksForNothing(t *testing.T) {
 	p := settled().plan()
@@ -223,14 +56,14 @@ func TestTheIdentityIsPersistedBeforeItIsReliedOn(t *testing.T) {
 	s.Database.Status = dbv1.DatabaseStatus{}
 	delete(s.Claims["data-db-0"].Annotations, naming.AnnotationSystemID)
 	delete(s.Secrets["db-accounts"].Annotations, naming.AnnotationSystemID)
-	s.Instances["db-0"].Status.SystemID = ""
+	s.Instances["db-0"].Status.SystemID, s.Instances["db-0"].Spec.SystemID = "", ""
 
 	if spec := s.instanceSpec(); !*spec.Bootstrap || spec.SystemID != nil {
 		t.Fatalf("an empty volume of ours may be bootstrapped: %+v", spec)
 	}
 	s.Instances["db-0"].Status.SystemID = systemID
 	p := s.plan()
-	if id := (postgres.Engine{}).Identity(p.Status.EngineStatus); id != systemID {
+	if id := eng.Identity(p.Status.EngineStatus); id != systemID {
 		t.Fatalf("the reported identity is not recorded: %q", id)
 	}
 	if spec := s.instanceSpec(); *spec.Bootstrap || spec.SystemID != nil {
@@ -285,7 +118,7 @@ func TestAVolumeFromBeforeIsTakenOverOnlyWhenAllFactsAgree(t *testing.T) {
 			if slices.Contains(kinds(p), "StatefulSet") {
 				t.Error("a pod would start before the volume is taken over")
 			}
-			recorded := (postgres.Engine{}).Identity(p.Status.EngineStatus)
+			recorded := eng.Identity(p.Status.EngineStatus)
 			if c.adopted && recorded != systemID || !c.adopted && recorded != "" {
 				t.Errorf("recorded %q; adopted should be %v", recorded, c.adopted)
 			}

@@ -11,7 +11,6 @@ import (
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
-	"github.com/platform-io/database-operator/pkg/engine/postgres"
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
@@ -37,7 +36,7 @@ func outdated(change ...func(*dbv1.Database)) scene {
 
 // refreshTemplate gives the StatefulSet the template of the spec, as a sync before would have.
 func (s scene) refreshTemplate() {
-	shape := postgres.Engine{}.Shape(s.Database)
+	shape := eng.Shape(s.Database)
 	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
 	set := s.StatefulSets["db"].DeepCopy()
 	set.Spec.Template.Annotations = map[string]string{"db.platform.io/template-hash": hashes.Template}

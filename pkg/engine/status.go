@@ -67,7 +67,7 @@ func (p *planner) reportUnsupportedEngine(violations field.ErrorList) {
 func (p *planner) reportInvalid(violations field.ErrorList) {
 	p.condition(dbv1.ConditionValidated, no, dbv1.ReasonInvalidSpec, sentence(violations)+". Nothing is changed until the spec is corrected.")
 	if p.wasProvisioned() {
-		p.shape = p.engine.Shape(p.Database)
+		p.look()
 		p.reportInstances()
 		p.reportPhase()
 		return
@@ -85,6 +85,7 @@ func (p *planner) reportRunning() {
 	p.reportCredentials()
 	p.reportUpToDate()
 	p.reportFeatures()
+	p.reportReplication()
 	p.reportReady()
 	p.reportPhase()
 }
@@ -112,16 +113,11 @@ func (p *planner) provisioningMessage() string {
 
 // reportInstances says what the instances are and where they are reached.
 func (p *planner) reportInstances() {
-	db, names := p.Database, p.shape.InstanceNames()
+	db := p.Database
 	p.status.Replicas, p.status.ReadyReplicas = int32(len(p.Pods)), 0
-	var primary string
-	for _, name := range names {
+	for _, name := range p.shape.InstanceNames() {
 		if p.isReady(name) {
 			p.status.ReadyReplicas++
-			// The Service selects on the label: without it nobody gets there.
-			if p.Instances[name].Status.Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] == string(dbv1.RolePrimary) {
-				primary = name
-			}
 		}
 	}
 	p.status.Ready = fmt.Sprintf("%d/%d", p.status.ReadyReplicas, dbv1.Replicas(db)*max(1, dbv1.Shards(db)))
@@ -129,7 +125,7 @@ func (p *planner) reportInstances() {
 	p.status.Endpoint = fmt.Sprintf("%s:%d", naming.Host(naming.Service(db.Name), db.Namespace), p.shape.ClientPort)
 	p.status.ReadOnlyEndpoint = fmt.Sprintf("%s:%d", naming.Host(naming.ReadOnlyService(db.Name), db.Namespace), p.shape.ClientPort)
 	p.status.CredentialsSecret = naming.Credentials(db.Name)
-	p.reportPrimary(primary)
+	p.reportPrimary()
 	p.awaitPods()
 }
 
@@ -142,32 +138,12 @@ func (p *planner) awaitPods() {
 			continue
 		}
 		wait := soon
-		if ready := meta.FindStatusCondition(p.Database.Status.Conditions, dbv1.ConditionReady); ready != nil && ready.Status != yes {
-			wait = min(max(p.Now.Sub(ready.LastTransitionTime.Time)/2, soon), late)
-		}
-		p.requeueAt(p.Now.Add(wait))
-	}
-}
-
-func (p *planner) reportPrimary(primary string) {
-	if primary == "" {
-		status, reason, why := no, dbv1.ReasonInstanceNotReady, "no instance is known to accept writes"
-		for _, name := range p.shape.InstanceNames() {
-			if trouble := p.instanceTrouble(name); trouble != "" {
-				why = trouble
-				if p.serves(name) {
-					status, reason = unknown, dbv1.ReasonAgentUnauthorized
-				}
-				break
+		for _, kind := range []string{dbv1.ConditionReady, dbv1.ConditionReplicationHealthy} {
+			if c := meta.FindStatusCondition(p.Database.Status.Conditions, kind); c != nil && c.Status != yes {
+				wait = min(max(p.Now.Sub(c.LastTransitionTime.Time)/2, wait), late)
 			}
 		}
-		p.condition(dbv1.ConditionPrimaryAvailable, status, reason, why)
-		return
-	}
-	p.condition(dbv1.ConditionPrimaryAvailable, yes, dbv1.ReasonAsExpected, "")
-	epoch := p.Instances[primary].Status.Epoch
-	if was := p.status.Primary; was == nil || was.Name != primary || was.Epoch != epoch {
-		p.status.Primary = &dbv1.PrimaryStatus{Name: primary, Epoch: epoch, Since: new(metav1.NewTime(p.Now))}
+		p.requeueAt(p.Now.Add(wait))
 	}
 }
 
@@ -198,7 +174,7 @@ func (p *planner) reportPhase() {
 	}
 	health := dbv1.HealthStatus{Status: "Healthy"}
 	switch p.status.Phase {
-	case dbv1.PhaseReady, dbv1.PhaseUpdating, dbv1.PhasePaused:
+	case dbv1.PhaseReady, dbv1.PhaseUpdating, dbv1.PhaseScaling, dbv1.PhasePaused:
 		if !p.isTrue(dbv1.ConditionReady) {
 			health = p.illness("Unhealthy", dbv1.ConditionReady)
 		}
@@ -240,6 +216,8 @@ func (p *planner) phase() dbv1.DatabasePhase {
 		return dbv1.PhaseProvisioning
 	case updating == dbv1.ReasonRestarting || updating == dbv1.ReasonConfigPending:
 		return dbv1.PhaseUpdating
+	case p.isScaling():
+		return dbv1.PhaseScaling
 	case !p.isTrue(dbv1.ConditionReady) || p.status.ReadyReplicas < dbv1.Replicas(p.Database):
 		return dbv1.PhaseDegraded
 	}

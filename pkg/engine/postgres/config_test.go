@@ -160,10 +160,9 @@ func TestGapsAreNeverSilent(t *testing.T) {
 		condition string
 		blocking  bool
 	}{
-		"replicas": {func(db *dbv1.Database) { db.Spec.Topology.Mode = dbv1.Replicated }, dbv1.ConditionReplicationHealthy, false},
-		"TLS":      {func(db *dbv1.Database) { db.Spec.Networking = &dbv1.NetworkingSpec{TLS: &dbv1.TLSSpec{Enabled: true}} }, dbv1.ConditionTLSReady, false},
-		"backup":   {func(db *dbv1.Database) { db.Spec.Backup = &dbv1.BackupSpec{Enabled: true} }, dbv1.ConditionBackupConfigured, false},
-		"Consul":   {func(db *dbv1.Database) { db.Spec.Auth = &dbv1.AuthSpec{Consul: &dbv1.ConsulSpec{Enabled: true}} }, dbv1.ConditionConsulSynced, false},
+		"TLS":    {func(db *dbv1.Database) { db.Spec.Networking = &dbv1.NetworkingSpec{TLS: &dbv1.TLSSpec{Enabled: true}} }, dbv1.ConditionTLSReady, false},
+		"backup": {func(db *dbv1.Database) { db.Spec.Backup = &dbv1.BackupSpec{Enabled: true} }, dbv1.ConditionBackupConfigured, false},
+		"Consul": {func(db *dbv1.Database) { db.Spec.Auth = &dbv1.AuthSpec{Consul: &dbv1.ConsulSpec{Enabled: true}} }, dbv1.ConditionConsulSynced, false},
 		"rotation": {func(db *dbv1.Database) {
 			db.Spec.Auth = &dbv1.AuthSpec{RotationPolicy: &dbv1.RotationPolicy{Enabled: true}}
 		}, dbv1.ConditionRotationReady, false},

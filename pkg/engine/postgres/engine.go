@@ -28,7 +28,7 @@ const user = 999
 // gracePeriod leaves a large shared_buffers time for its last checkpoint.
 const gracePeriod = 3 * time.Minute
 
-// Shape implements engine.Engine. Until replicas are built, one instance runs whatever the mode.
+// Shape implements engine.Engine.
 func (Engine) Shape(db *dbv1.Database) resources.Shape {
 	return resources.Shape{
 		Image:       dbv1.Image(db),
@@ -104,9 +104,6 @@ func (Engine) Gaps(db *dbv1.Database) []engine.Gap {
 		}
 	}
 	spec := &db.Spec
-	gap(dbv1.Mode(db) == dbv1.Replicated, dbv1.ConditionReplicationHealthy, "replicas", "one instance runs, without failover")
-	gap(spec.HighAvailability != nil && spec.HighAvailability.SynchronousReplicas > 0, dbv1.ConditionReplicationHealthy,
-		"highAvailability.synchronousReplicas", "a commit waits for no replica")
 	gap(dbv1.TLSEnabled(db), dbv1.ConditionTLSReady, "networking.tls", "connections are not encrypted")
 	gap(dbv1.BackupEnabled(db), dbv1.ConditionBackupConfigured, "backups", "none is taken; take your own with pg_dump")
 	gap(dbv1.BackupEnabled(db) && (dbv1.MethodOf(db) == dbv1.BackupWAL || dbv1.MethodOf(db) == dbv1.BackupIncremental),

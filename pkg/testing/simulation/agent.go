@@ -30,8 +30,14 @@ type agent struct {
 	starts     int64
 	config     configuration
 	reportedAt time.Time
-	// reported is the resourceVersion that the last report made.
-	reported string
+	// reported is the resourceVersion that the last report made, leaseWritten of the last write of the Lease.
+	reported, leaseWritten string
+	// What came out of the last election: role, epoch, and who is followed.
+	role   dbv1.InstanceRole
+	epoch  int64
+	source string
+	// goneSince is when the holder's pod was first seen to be gone.
+	goneSince time.Time
 
 	mu      sync.Mutex
 	isReady bool
@@ -45,7 +51,7 @@ func (s *Simulation) agentOf(pod *corev1.Pod) *agent {
 	defer s.mu.Unlock()
 	a := s.agents[pod.UID]
 	if a == nil {
-		a = &agent{created: time.Now()}
+		a = &agent{created: time.Now(), role: dbv1.RoleReplica}
 		s.agents[pod.UID] = a
 	}
 	return a
@@ -176,14 +182,19 @@ func (t *turn) act(ctx context.Context) (*dbv1.DatabaseInstanceStatus, error) {
 		return nil, err
 	}
 	status.Phase = dbv1.InstanceRunning
-	t.identify(status)
-	t.describe(status)
 	if t.instance.Spec.SystemID == "" {
+		t.identify(status)
+		t.describe(status)
 		status.Message = "Waiting until the system identifier is recorded"
 		t.conditions(status)
 		return status, nil
 	}
-	status.Role, status.Ready = t.role(), true
+	if status.Role, err = t.elect(ctx); err != nil {
+		return nil, err
+	}
+	t.identify(status)
+	t.describe(status)
+	t.replicate(status)
 	if err := t.label(ctx, status.Role); err != nil {
 		return nil, err
 	}
@@ -202,6 +213,9 @@ func (t *turn) act(ctx context.Context) (*dbv1.DatabaseInstanceStatus, error) {
 func (t *turn) run(ctx context.Context) (phase dbv1.InstancePhase, message string, err error) {
 	if t.instance.Spec.Fenced {
 		t.agent.upAt = time.Time{}
+		if err := t.release(ctx, t.pod); err != nil {
+			return "", "", err
+		}
 		return dbv1.InstanceStopped, "The instance is fenced: its engine stays down until the fence is lifted", nil
 	}
 	if phase, message := t.fill(); phase != "" {
@@ -216,7 +230,7 @@ func (t *turn) run(ctx context.Context) (phase dbv1.InstancePhase, message strin
 		t.agent.upAt = time.Now().Add(t.options.EngineStart)
 		t.agent.starts++
 	}
-	wait, operating := time.Until(t.agent.upAt), t.operating()
+	wait, operating := time.Until(t.agent.upAt), t.operating() && t.volume.operationKind == dbv1.OperationRestart
 	switch {
 	case wait <= 0 && operating:
 		t.volume.operation.Phase = dbv1.OperationSucceeded
@@ -238,8 +252,13 @@ func (t *turn) beginOperation() {
 	if asked == nil || t.volume.operation != nil && t.volume.operation.ID == asked.ID {
 		return
 	}
-	t.volume.operation = &dbv1.InstanceOperationStatus{ID: asked.ID, Phase: dbv1.OperationRunning}
-	t.agent.upAt = time.Time{}
+	t.volume.operation, t.volume.operationKind = &dbv1.InstanceOperationStatus{ID: asked.ID, Phase: dbv1.OperationRunning}, asked.Kind
+	switch {
+	case asked.Kind == dbv1.OperationRestart:
+		t.agent.upAt = time.Time{}
+	case asked.Kind == dbv1.OperationSwitchover && t.agent.role != dbv1.RolePrimary:
+		t.volume.operation.Phase, t.volume.operation.Message = dbv1.OperationFailed, "this instance is not the primary"
+	}
 }
 
 func (t *turn) operating() bool {
@@ -256,9 +275,13 @@ func (t *turn) fill() (phase dbv1.InstancePhase, message string) {
 		return dbv1.InstanceFailed, fmt.Sprintf("The volume holds the data of another database (%s, expected %s)", has, spec.SystemID)
 	case has != "":
 		return "", ""
-	case spec.SystemID != "" && spec.Ordinal == 0:
+	case spec.SystemID != "" && !t.canClone():
 		return dbv1.InstanceFailed, "The volume is empty, but this database exists already: no new one is made in its place"
 	case spec.SystemID != "":
+		if wait := time.Until(t.agent.created.Add(t.options.PodStart + t.options.Bootstrap)); wait > 0 {
+			t.after(wait)
+			return dbv1.InstanceCloning, "Copying the data of the primary"
+		}
 		t.volume.SystemID, t.volume.dataID = spec.SystemID, randomHex() // a replica's copy
 		return "", ""
 	case !spec.Bootstrap:
@@ -272,12 +295,31 @@ func (t *turn) fill() (phase dbv1.InstancePhase, message string) {
 	return "", ""
 }
 
-// role of the first instance is primary; there are no elections here.
-func (t *turn) role() dbv1.InstanceRole {
-	if t.instance.Spec.Ordinal == 0 {
-		return dbv1.RolePrimary
+// canClone is true when somebody else is the primary.
+func (t *turn) canClone() bool {
+	if t.instance.Spec.Replication == nil {
+		return t.instance.Spec.Ordinal != 0
 	}
-	return dbv1.RoleReplica
+	l, err := t.readLease()
+	if err != nil || l == nil || l.holder.Pod == "" || l.holder.Pod == t.pod.Name {
+		t.after(100 * time.Millisecond)
+		return false
+	}
+	return true
+}
+
+// replicate says where a running engine stands in replication, and whether it is ready.
+func (t *turn) replicate(status *dbv1.DatabaseInstanceStatus) {
+	status.Ready = true
+	if t.instance.Spec.Replication == nil {
+		return
+	}
+	status.Epoch, status.Replication = t.agent.epoch, &dbv1.InstanceReplicationStatus{}
+	if status.Role == dbv1.RoleReplica {
+		status.LagBytes = new(int64(0))
+		status.Replication.Source, status.Replication.Streaming = t.agent.source, t.agent.source != ""
+		status.Ready = t.agent.source != ""
+	}
 }
 
 func (t *turn) label(ctx context.Context, role dbv1.InstanceRole) error {
@@ -353,8 +395,10 @@ func (t *turn) describe(status *dbv1.DatabaseInstanceStatus) {
 		}
 	}
 	if t.instance.Spec.Engine == dbv1.PostgreSQL {
-		status.Timeline = 1
-		status.Engine = &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{InRecovery: t.role() != dbv1.RolePrimary}}
+		status.Timeline = max(1, t.agent.epoch)
+		status.Engine = &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{
+			InRecovery: status.Role != dbv1.RolePrimary, HotStandby: t.agent.config.hotStandby(),
+		}}
 	}
 	if claim := find[corev1.PersistentVolumeClaim](t.claims, cache.NewObjectName(t.pod.Namespace, t.volume.Claim)); claim != nil {
 		capacity := claim.Status.Capacity[corev1.ResourceStorage]

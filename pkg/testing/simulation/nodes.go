@@ -260,6 +260,9 @@ func (s *Simulation) stopPod(ctx context.Context, pod *corev1.Pod) (time.Duratio
 	if wait := agent.stop(s.options.PodStop); wait > 0 {
 		return wait, nil
 	}
+	if err := s.release(ctx, pod); err != nil {
+		return 0, err
+	}
 	err := s.kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64(0)), Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
 	})

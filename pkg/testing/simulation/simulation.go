@@ -7,7 +7,8 @@
 //  2. A claim is bound, and grows when it is asked to. What is on it outlives pods and Databases.
 //  3. A pod runs after a while. Its agent then does what the DatabaseInstance says and reports.
 //  4. A pod is ready when its agent says so.
-//  5. What an object owned is deleted after it.
+//  5. Agents elect a primary through the Lease, and others clone it and follow.
+//  6. What an object owned is deleted after it.
 //
 // What is on a volume is known to the Simulation alone: which system identifier, how often a new
 // database was made on it, and with which passwords one can log in.
@@ -52,6 +53,8 @@ type Options struct {
 	EngineStart time.Duration
 	// ConfigDelay is how long an agent takes to apply another configuration.
 	ConfigDelay time.Duration
+	// LeaseDuration is how long a Lease is held by a pod that is gone.
+	LeaseDuration time.Duration
 	// ReportInterval is the least time between two reports of an agent. Real ones take a second.
 	ReportInterval time.Duration
 	// KeepGarbage leaves deletion of dependents to a real garbage collector.
@@ -74,6 +77,7 @@ type Simulation struct {
 	pods    cache.SharedIndexInformer
 	claims  cache.SharedIndexInformer
 	objects cache.SharedIndexInformer
+	leases  cache.SharedIndexInformer
 	garbage *collector
 
 	work sync.WaitGroup
@@ -120,6 +124,7 @@ func Start(ctx context.Context, kube kubernetes.Interface, db versioned.Interfac
 	s.pods = core.Core().V1().Pods().Informer()
 	s.users = core.Core().V1().ServiceAccounts().Informer()
 	s.claims = storage.Core().V1().PersistentVolumeClaims().Informer()
+	s.leases = core.Coordination().V1().Leases().Informer()
 	s.objects = databases.Database().V1().DatabaseInstances().Informer()
 	s.garbage = newCollector(s, core, databases)
 	if err := errors.Join(s.pods.AddIndexers(podIndexers), s.watch()); err != nil {
@@ -129,7 +134,7 @@ func Start(ctx context.Context, kube kubernetes.Interface, db versioned.Interfac
 	storage.Start(ctx.Done())
 	databases.Start(ctx.Done())
 	s.run(ctx, core.Shutdown, storage.Shutdown, databases.Shutdown)
-	synced := []cache.InformerSynced{s.sets.HasSynced, s.users.HasSynced, s.pods.HasSynced, s.claims.HasSynced, s.objects.HasSynced}
+	synced := []cache.InformerSynced{s.sets.HasSynced, s.users.HasSynced, s.pods.HasSynced, s.claims.HasSynced, s.objects.HasSynced, s.leases.HasSynced}
 	if !cache.WaitForCacheSync(ctx.Done(), append(synced, s.garbage.hasSynced)...) {
 		return nil, fmt.Errorf("wait for the simulation's caches: %w", context.Cause(ctx))
 	}
@@ -166,7 +171,11 @@ func (s *Simulation) watch() error {
 			s.enqueue(kindClaim, object)
 			s.enqueueOfClaim(object)
 		}),
-		s.on(s.objects, func(object any) { s.enqueue(kindInstance, object) }),
+		s.on(s.objects, func(object any) {
+			s.enqueue(kindInstance, object)
+			s.enqueuePrimary(object)
+		}),
+		s.on(s.leases, s.enqueueOfLease),
 		s.on(s.pods, func(object any) {
 			s.enqueue(kindPod, object)
 			s.enqueue(kindInstance, object)

@@ -34,7 +34,8 @@ type volume struct {
 	dataID    string
 	passwords map[string]string
 	// operation is the one that an agent last carried out here.
-	operation *dbv1.InstanceOperationStatus
+	operation     *dbv1.InstanceOperationStatus
+	operationKind string
 }
 
 // Volumes are all volumes that pods ever had, by namespace and claim.

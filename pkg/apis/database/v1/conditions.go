@@ -79,6 +79,12 @@ const (
 	// ReasonAgentUnauthorized: the API server does not accept the token of an instance's agent any more,
 	// so nobody knows how the instance is.
 	ReasonAgentUnauthorized = "AgentUnauthorized"
+	// ReasonFailingOver: nobody is the primary, or another is about to be.
+	ReasonFailingOver = "FailingOver"
+	// ReasonReplicaNotReady: a replica could not take over.
+	ReasonReplicaNotReady = "ReplicaNotReady"
+	// ReasonWritesWait: fewer replicas stream than each write must reach.
+	ReasonWritesWait = "WritesWait"
 	// ReasonInstanceFailed: the engine of an instance does not start.
 	ReasonInstanceFailed = "InstanceFailed"
 	// ReasonPodPending: a pod is not scheduled or its containers do not start.

@@ -406,9 +406,10 @@ type InstanceArchiveStatus struct {
 	// +optional
 	FailingSince *metav1.Time `json:"failingSince,omitempty"`
 
-	// Segments that wait to be stored.
+	// Segments that wait to be stored. Always written: an apply that leaves an object without fields
+	// is refused.
 	// +optional
-	Backlog int64 `json:"backlog,omitempty"`
+	Backlog int64 `json:"backlog"`
 }
 
 // InstanceStorageStatus says how full the volume is, in steps of one percent.
@@ -454,7 +455,8 @@ type InstanceEngineStatus struct {
 
 // PostgreSQLInstanceStatus holds facts of a PostgreSQL instance.
 type PostgreSQLInstanceStatus struct {
-	// Whether the server is in recovery, that is, not writable.
+	// Whether the server is in recovery, that is, not writable. Always written: an apply that
+	// leaves an object without fields is refused.
 	// +optional
 	InRecovery bool `json:"inRecovery"`
 

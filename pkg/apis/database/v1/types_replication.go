@@ -56,7 +56,8 @@ type InstanceReplicationStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	Source string `json:"source,omitempty"`
 
-	// Whether the source answers, and sends what is new as it comes.
+	// Whether the source answers, and sends what is new as it comes. Always written: an apply that
+	// leaves an object without fields is refused.
 	// +optional
 	Streaming bool `json:"streaming"`
 

@@ -150,6 +150,11 @@ type PrimaryStatus struct {
 	// Since when this instance has been the primary.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
+
+	// How many bytes of its predecessor's log it lacked when it took over; absent while that is not
+	// known, and after a switchover.
+	// +optional
+	LostBytes *int64 `json:"lostBytes,omitempty"`
 }
 
 // BackupReference names a backup.

@@ -1338,6 +1338,11 @@ func (in *PrimaryStatus) DeepCopyInto(out *PrimaryStatus) {
 		in, out := &in.Since, &out.Since
 		*out = (*in).DeepCopy()
 	}
+	if in.LostBytes != nil {
+		in, out := &in.LostBytes, &out.LostBytes
+		*out = new(int64)
+		**out = **in
+	}
 	return
 }
 

@@ -680,6 +680,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: backlog
       type:
         scalar: numeric
+      default: 0
     - name: failingSince
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -976,6 +977,9 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: epoch
+      type:
+        scalar: numeric
+    - name: lostBytes
       type:
         scalar: numeric
     - name: name

@@ -18,7 +18,8 @@ type InstanceArchiveStatusApplyConfiguration struct {
 	LastArchived *string `json:"lastArchived,omitempty"`
 	// Since when nothing could be stored.
 	FailingSince *metav1.Time `json:"failingSince,omitempty"`
-	// Segments that wait to be stored.
+	// Segments that wait to be stored. Always written: an apply that leaves an object without fields
+	// is refused.
 	Backlog *int64 `json:"backlog,omitempty"`
 }
 

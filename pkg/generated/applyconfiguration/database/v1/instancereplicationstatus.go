@@ -13,7 +13,8 @@ package v1
 type InstanceReplicationStatusApplyConfiguration struct {
 	// Name of the instance that is followed; empty on a primary, and while there is no source.
 	Source *string `json:"source,omitempty"`
-	// Whether the source answers, and sends what is new as it comes.
+	// Whether the source answers, and sends what is new as it comes. Always written: an apply that
+	// leaves an object without fields is refused.
 	Streaming *bool `json:"streaming,omitempty"`
 	// Whether commits of the source wait for this instance: it is one of the names that the
 	// primary waits for. On a primary, whether it has as many such names streaming as it waits for.

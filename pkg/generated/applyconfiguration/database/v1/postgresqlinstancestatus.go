@@ -10,7 +10,8 @@ package v1
 //
 // PostgreSQLInstanceStatus holds facts of a PostgreSQL instance.
 type PostgreSQLInstanceStatusApplyConfiguration struct {
-	// Whether the server is in recovery, that is, not writable.
+	// Whether the server is in recovery, that is, not writable. Always written: an apply that
+	// leaves an object without fields is refused.
 	InRecovery *bool `json:"inRecovery,omitempty"`
 	// The running values of the settings that a replica must not have lower than its primary
 	// (max_connections, max_worker_processes, max_wal_senders, max_prepared_transactions,

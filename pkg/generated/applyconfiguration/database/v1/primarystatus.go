@@ -20,6 +20,9 @@ type PrimaryStatusApplyConfiguration struct {
 	Epoch *int64 `json:"epoch,omitempty"`
 	// Since when this instance has been the primary.
 	Since *metav1.Time `json:"since,omitempty"`
+	// How many bytes of its predecessor's log it lacked when it took over; absent while that is not
+	// known, and after a switchover.
+	LostBytes *int64 `json:"lostBytes,omitempty"`
 }
 
 // PrimaryStatusApplyConfiguration constructs a declarative configuration of the PrimaryStatus type for use with
@@ -49,5 +52,13 @@ func (b *PrimaryStatusApplyConfiguration) WithEpoch(value int64) *PrimaryStatusA
 // If called multiple times, the Since field is set to the value of the last call.
 func (b *PrimaryStatusApplyConfiguration) WithSince(value metav1.Time) *PrimaryStatusApplyConfiguration {
 	b.Since = &value
+	return b
+}
+
+// WithLostBytes sets the LostBytes field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LostBytes field is set to the value of the last call.
+func (b *PrimaryStatusApplyConfiguration) WithLostBytes(value int64) *PrimaryStatusApplyConfiguration {
+	b.LostBytes = &value
 	return b
 }

@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// What the status says of the primary and of its replicas.
+
+// reportPrimary: an instance accepts writes.
+func (p *planner) reportPrimary() {
+	if p.primary == "" {
+		status, reason, why := p.primaryTrouble()
+		p.condition(dbv1.ConditionPrimaryAvailable, status, reason, why)
+		return
+	}
+	p.condition(dbv1.ConditionPrimaryAvailable, yes, dbv1.ReasonAsExpected, "")
+	report := p.report(p.primary)
+	was := p.status.Primary
+	if was == nil || was.Name != p.primary || was.Epoch != report.Epoch {
+		was = &dbv1.PrimaryStatus{Name: p.primary, Epoch: report.Epoch, Since: new(metav1.NewTime(p.Now))}
+		p.status.Primary = was
+	}
+	if report.Replication != nil {
+		was.LostBytes = report.Replication.LostBytes
+	}
+}
+
+// primaryTrouble says why nobody is known to take writes, and what comes of it.
+func (p *planner) primaryTrouble() (status metav1.ConditionStatus, reason, why string) {
+	e := &p.election
+	if !p.shape.Elects || !e.wasHeld() || len(p.shape.InstanceNames()) == 1 {
+		return p.firstTrouble()
+	}
+	holder := e.holder.Pod
+	switch {
+	case holder == "":
+		return no, dbv1.ReasonFailingOver, "nobody is the primary: " + p.whoCanTakeOver()
+	case !p.holds(holder):
+		return no, dbv1.ReasonFailingOver, fmt.Sprintf("pod %s was the primary and is gone; when its lease of %s ends, another takes over: %s",
+			holder, dbv1.HighAvailability(p.Database).LeaseDuration.Duration, p.whoCanTakeOver())
+	case p.Database.Status.Primary != nil && p.Database.Status.Primary.Name != holder:
+		return no, dbv1.ReasonFailingOver, fmt.Sprintf("%s takes over from %s: %s", holder, p.Database.Status.Primary.Name, p.promotionTrouble(holder))
+	case p.serves(holder):
+		return unknown, dbv1.ReasonAgentUnauthorized, p.silence(holder)
+	case p.report(holder) == nil:
+		return unknown, dbv1.ReasonUnknown, p.instanceTrouble(holder)
+	}
+	return no, dbv1.ReasonInstanceNotReady, p.promotionTrouble(holder)
+}
+
+func (p *planner) promotionTrouble(holder string) string {
+	if why := p.instanceTrouble(holder); why != "" {
+		return why
+	}
+	return "instance " + holder + " is not the primary yet"
+}
+
+// whoCanTakeOver names the candidates, and says of each why it cannot take over.
+func (p *planner) whoCanTakeOver() string {
+	var able, missing []string
+	for _, c := range p.election.record.Candidates {
+		switch name := c.Instance; {
+		case p.report(name) == nil || p.report(name).DataID != c.Name:
+			missing = append(missing, fmt.Sprintf("%s (%s)", name, p.absence(name)))
+		default:
+			able = append(able, name)
+		}
+	}
+	switch {
+	case len(p.election.record.Candidates) == 0:
+		return "no candidate is recorded; an instance that has the data claims the Lease by itself"
+	case len(missing) == 0:
+		return "one of " + strings.Join(able, ", ") + " will be"
+	}
+	text := "missing of the candidates: " + strings.Join(missing, ", ")
+	if len(able) > 0 {
+		text = "one of " + strings.Join(able, ", ") + " may be; " + text
+	}
+	return text + fmt.Sprintf(". If they do not come back, kubectl database failover %s --to INSTANCE --accept-data-loss makes INSTANCE the primary with what it has", p.Database.Name)
+}
+
+// absence says why the data of a candidate cannot take part.
+func (p *planner) absence(name string) string {
+	if report := p.report(name); report != nil {
+		return "it has other data now"
+	}
+	if why := p.instanceTrouble(name); why != "" {
+		return why
+	}
+	return "unknown"
+}
+
+// firstTrouble is what is wrong with the first instance that is not known to serve.
+func (p *planner) firstTrouble() (status metav1.ConditionStatus, reason, why string) {
+	for _, name := range p.shape.InstanceNames() {
+		if trouble := p.instanceTrouble(name); trouble != "" {
+			if p.serves(name) {
+				return unknown, dbv1.ReasonAgentUnauthorized, trouble
+			}
+			return no, dbv1.ReasonInstanceNotReady, trouble
+		}
+	}
+	return no, dbv1.ReasonInstanceNotReady, "no instance is known to accept writes"
+}
+
+// hasReplicas is true when the Database is to have replicas, and this release runs them.
+func (p *planner) hasReplicas() bool { return p.shape.Elects && len(p.shape.InstanceNames()) > 1 }
+
+// reportReplication: every replica streams and is close, and commits wait for as many as was asked.
+func (p *planner) reportReplication() {
+	if !p.hasReplicas() {
+		return
+	}
+	if p.primary == "" {
+		p.condition(dbv1.ConditionReplicationHealthy, unknown, dbv1.ReasonUnknown, "there is nobody to follow: see condition "+dbv1.ConditionPrimaryAvailable)
+		return
+	}
+	var wrong []string
+	for _, name := range p.shape.InstanceNames() {
+		if why := p.replicaTrouble(name); name != p.primary && why != "" {
+			wrong = append(wrong, why)
+		}
+	}
+	if why := p.synchronousTrouble(); why != "" {
+		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonWritesWait, list(append([]string{why}, wrong...)))
+		return
+	}
+	if len(wrong) > 0 {
+		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonReplicaNotReady, list(wrong))
+		return
+	}
+	p.condition(dbv1.ConditionReplicationHealthy, yes, dbv1.ReasonAsExpected, "")
+}
+
+// replicaTrouble says why a replica could not take over, "" when it could.
+func (p *planner) replicaTrouble(name string) string {
+	report := p.report(name)
+	if why := p.instanceTrouble(name); why != "" {
+		if report != nil && report.LagBytes != nil && *report.LagBytes > 0 {
+			why += fmt.Sprintf(" (%d bytes behind)", *report.LagBytes)
+		}
+		return why
+	}
+	switch {
+	case report.Role != dbv1.RoleReplica:
+		return fmt.Sprintf("instance %s is %s and no replica", name, report.Role)
+	case !p.streams(name):
+		return fmt.Sprintf("replica %s does not stream from %s; its log says why (kubectl logs %s)", name, p.primary, name)
+	case !p.isCandidate(name):
+		return fmt.Sprintf("replica %s streams and cannot take over yet; the primary makes it a candidate when it is close", name)
+	}
+	return ""
+}
+
+// synchronousTrouble says that commits wait, because too few of the names that they wait for are
+// there, "" when enough are.
+func (p *planner) synchronousTrouble() string {
+	want := int(dbv1.HighAvailability(p.Database).SynchronousReplicas)
+	if want == 0 {
+		return ""
+	}
+	var here []string
+	for _, name := range p.shape.InstanceNames() {
+		if name != p.primary && p.streams(name) && p.isCandidate(name) {
+			here = append(here, name)
+		}
+	}
+	if len(here) >= want {
+		return ""
+	}
+	names := "none"
+	if len(here) > 0 {
+		names = strings.Join(here, ", ")
+	}
+	return fmt.Sprintf("writes wait: each must reach %d replicas before it is acknowledged, as spec.highAvailability.synchronousReplicas asks, and of them stream: %s. "+
+		"They go on when the others are back; a lower number lets them go on now", want, names)
+}
+
+// reportScaling tells a Database that is being scaled from one that lost an instance.
+func (p *planner) isScaling() bool {
+	return p.wasProvisioned() && slices.ContainsFunc(p.shape.InstanceNames(), func(name string) bool {
+		dbi := p.Instances[name]
+		return name != p.primary && !p.isReady(name) && (dbi == nil || dbi.Status.DataID == "")
+	}) && meta.IsStatusConditionTrue(p.status.Conditions, dbv1.ConditionReady)
+}
