@@ -60,9 +60,7 @@ type Replicator interface {
 	PrepareStart(ctx context.Context, mode StartMode, dataID string) error
 	// Follow sets the source of a replica, running or down. With nil it takes the source away; an
 	// error means that it may still receive, and the call is repeated. A source that is away is
-	// followed all the same, one that has other data is not. It is repeated every few seconds while
-	// nothing is received, and now and then otherwise: what the source keeps for the replica
-	// (SetReplicas), and the password, are looked at again each time.
+	// followed all the same, one that has other data is not.
 	Follow(ctx context.Context, source *Source) error
 	// Promote ends recovery, and returns when writes are taken. It drops clients that came before.
 	Promote(ctx context.Context) error
@@ -92,8 +90,8 @@ type Replicator interface {
 	AdmitClients(ctx context.Context, admit bool) error
 
 	// Replication says where the engine stands. It is called several times a second, and also does
-	// what cannot wait: without a source nothing may hold replay up, and clients that are kept out
-	// but came in are dropped.
+	// what cannot wait: without a source nothing may hold replay up, clients that are kept out but
+	// came in are dropped, and a source of which nothing comes is asked again what it keeps for us.
 	Replication(ctx context.Context) (Replication, error)
 	// Checkpoint writes dirty pages, so that a stop, or a rewind from here, is short.
 	Checkpoint(ctx context.Context) error

@@ -85,6 +85,7 @@ type Driver struct {
 	process atomic.Pointer[agent.Engine]
 	// follows counts the calls of Follow.
 	follows atomic.Int64
+	asked   asked
 	// promoting: a promotion was begun, and its clients are not dropped yet.
 	promoting   atomic.Bool
 	synchronous synchronousMemory

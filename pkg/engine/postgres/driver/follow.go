@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +31,8 @@ import (
 // So whatever a source lets replicas in by must lie in files that are removed here.
 //
 // A slot is used only when the source has it: one that is missing, or lost, would keep the replica
-// from streaming at all. So Follow, called again, takes up a slot that was made since.
+// from streaming at all. So the source is asked again while nothing comes from it, and until it has a
+// slot; and the password is read again then.
 
 // filePassword is libpq's: https://www.postgresql.org/docs/current/libpq-pgpass.html
 const filePassword = "pgpass"
@@ -54,6 +56,58 @@ func passwordLine(source agent.Source, password string) []byte {
 	return []byte(strings.Join(fields, ":") + "\n")
 }
 
+// Pauses between questions to a source: while nothing comes from it, and while it has no slot.
+const (
+	askWhenSilent  = 5 * time.Second
+	askForSlot     = 10 * time.Second
+	askAgainWithin = 10 * time.Second
+)
+
+// asked is what is known of the last question to a source.
+type asked struct {
+	sync.Mutex
+	at    time.Time
+	under bool
+}
+
+// due says whether it is time for a question, and takes note of it.
+func (a *asked) due(now time.Time, pause time.Duration) bool {
+	a.Lock()
+	defer a.Unlock()
+	if a.under || now.Sub(a.at) < pause {
+		return false
+	}
+	a.at, a.under = now, true
+	return true
+}
+
+func (a *asked) done(now time.Time) {
+	a.Lock()
+	defer a.Unlock()
+	a.at, a.under = now, false
+}
+
+// followAgain asks the source of a replica again, when that is due, and does not wait.
+func (d *Driver) followAgain(ctx context.Context, state *replicationState, receiving bool) {
+	source, pause := state.following(), askWhenSilent
+	if receiving {
+		pause = askForSlot
+	}
+	if source == nil || receiving && state.Slot || !d.asked.due(time.Now(), pause) {
+		return
+	}
+	call := d.follows.Load()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAgainWithin)
+	go func() {
+		defer cancel()
+		err := d.follow(ctx, *source, call)
+		d.asked.done(time.Now())
+		if err != nil && !errors.Is(err, errSuperseded) {
+			klog.FromContext(ctx).Info("The source was asked again, in vain", "source", source.Instance, "err", err)
+		}
+	}()
+}
+
 // errSuperseded is a Follow during which another one was called, which holds.
 var errSuperseded = errors.New("the source was changed meanwhile")
 
@@ -65,6 +119,7 @@ func (d *Driver) Follow(ctx context.Context, source *agent.Source) error {
 	if source == nil {
 		return wrap("take the source away", d.unfollow(ctx))
 	}
+	defer func() { d.asked.done(time.Now()) }()
 	return wrap("follow "+source.Instance, d.follow(ctx, *source, call))
 }
 
@@ -86,6 +141,8 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, call int64) er
 	}
 	if err != nil {
 		klog.FromContext(ctx).V(2).Info("The source does not answer; it is followed all the same", "source", source.Instance, "err", err)
+		// As it was: a source that only restarts still has what it had.
+		slot = state.Slot && state.Source != nil && *state.Source == source
 	}
 	d.files.Lock()
 	defer d.files.Unlock()

@@ -229,9 +229,12 @@ func TestSlots(t *testing.T) {
 	}
 	a.exec("SELECT pg_create_physical_replication_slot('somebody_else')")
 	a.do(call{Method: "SetReplicas", DataIDs: []string{b.dataID, "Gone"}})
-	b.follow(a)
 	mine, gone, other := slotName(b.dataID), slotName("Gone"), "somebody_else"
-	a.eventually("the slot to be used", func() bool { return active() == mine+"true "+gone+"false "+other+"false" })
+	// The replica looks for it by itself.
+	b.eventually("the slot to be used", func() bool {
+		b.replication()
+		return active() == mine+"true "+gone+"false "+other+"false"
+	})
 
 	// One in use cannot be dropped, and the caller is told.
 	if _, err := a.try(call{Method: "SetReplicas"}); err == nil || !strings.Contains(err.Error(), mine) {
@@ -245,8 +248,14 @@ func TestSlots(t *testing.T) {
 	if got := active(); got != other+"false" {
 		t.Errorf("slots %s", got)
 	}
-	// Without its slot it streams all the same.
+	// Without its slot it streams all the same, also when it had one.
 	b.follow(a)
+	a.do(call{Method: "SetReplicas", DataIDs: []string{b.dataID}})
+	b.follow(a)
+	a.eventually("the slot to be used", func() bool { return active() == mine+"true "+other+"false" })
+	a.exec("SELECT pg_terminate_backend(active_pid), pg_sleep(0.1), pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE active")
+	a.eventually("the slot to be gone", func() bool { return active() == other+"false" })
+	b.eventually("the source to stream", func() bool { return b.replication().Receiving })
 
 	// A slot that lost its log is made anew.
 	a.do(call{Method: "SetReplicas", DataIDs: []string{b.dataID}})

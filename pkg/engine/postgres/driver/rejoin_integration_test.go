@@ -255,7 +255,7 @@ func TestCloneThatIsKilledLeavesOneOfTheTwo(t *testing.T) {
 			}
 			old := b.do(call{Method: "Inspect"}).Volume
 			seen := map[string]int{}
-			for after := time.Duration(0); seen["new"] < 2; after += 150 * time.Millisecond {
+			for after := time.Duration(0); seen["new"] < 1; after += 300 * time.Millisecond {
 				b.killDuring(call{Method: "Clone", Source: a.source()}, after)
 				now := b.do(call{Method: "Inspect"}).Volume
 				switch {

@@ -79,6 +79,8 @@ func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	facts, err := d.askReplication(ctx)
+	// Also when it does not answer: it may not before it got more.
+	d.followAgain(ctx, &state, facts.streaming)
 	if err != nil {
 		return agent.Replication{}, err
 	}

@@ -114,7 +114,7 @@ func TestNoCommitIsAcknowledgedByAnOldRule(t *testing.T) {
 		quorum int
 		names  []string
 	}{{0, nil}, {1, []string{b.dataID}}, {1, []string{b.dataID, c.dataID}}}
-	for round := range 20 {
+	for round := range 5 {
 		a.eventually("both replicas", func() bool {
 			standbys := a.replication().Standbys
 			return len(standbys) == 2 && standbys[0].Streaming && standbys[1].Streaming
