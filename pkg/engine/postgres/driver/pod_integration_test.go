@@ -247,9 +247,22 @@ type pod struct {
 
 const password = `pa:ss\w'o"rd`
 
+// requirePostgres skips without PostgreSQL, or fails where it must be there.
+func requirePostgres(t *testing.T) {
+	t.Helper()
+	if _, err := binaryPath("initdb", ""); err == nil {
+		return
+	}
+	if os.Getenv("TEST_REQUIRE_POSTGRES") != "" {
+		t.Fatal("PostgreSQL is not installed")
+	}
+	t.Skip("PostgreSQL is not installed: there is no initdb in PATH or /usr/lib/postgresql/*/bin")
+}
+
 // newPod makes a pod with an empty volume.
 func newPod(t *testing.T, name string, settings ...string) *pod {
 	t.Helper()
+	requirePostgres(t)
 	// Short: the path of a socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "drv") //nolint:usetesting // t.TempDir() is too long for a socket
 	if err != nil {
