@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,8 +38,8 @@ type Elector interface {
 	// Expired says, by the clock, that no primary may run now. It is asked right before the engine is
 	// started as one, or promoted: the process may have slept.
 	Expired() bool
-	// Mono is the monotonic clock that facts are timed with.
-	Mono() time.Duration
+	// Fence is the clock that facts are timed with.
+	Fence() time.Duration
 }
 
 // replication is what the loop knows of an engine that replicates.
@@ -92,7 +94,7 @@ func (a *Agent) openElection(store *Store) error {
 	if a.elector, err = a.NewElector(store.Election(), a.setWant); err != nil {
 		return err
 	}
-	a.pulse = elector.NewPulse(a.elector.Mono, engine.TestStorage)
+	a.pulse = elector.NewPulse(a.elector.Fence, engine.TestStorage)
 	return nil
 }
 
@@ -162,7 +164,10 @@ func leaseLike(instance *dbv1.DatabaseInstance) metav1.ObjectMeta {
 // electionFacts is what the election must know of the engine.
 func (m *memory) electionFacts() election.Facts {
 	r := m.repl
-	f := election.Facts{Seq: r.whole, HealthyAt: m.healthyAt, Crashed: r.crashes, RewindFailed: r.done.cannotRewind == r.Want.Seq && r.Want.Seq != 0}
+	f := election.Facts{
+		Seq: r.whole, Foreign: m.volume != nil && m.volume.State == VolumeReady && m.spec != nil && m.foreign(m.spec),
+		HealthyAt: m.healthyAt, Crashed: r.crashes, RewindFailed: r.done.cannotRewind == r.Want.Seq && r.Want.Seq != 0,
+	}
 	switch {
 	case m.engine == engineDown && !m.between:
 		f.Mode = election.ModeDown
@@ -179,8 +184,8 @@ func (m *memory) electionFacts() election.Facts {
 		f.Applied = r.done.synchronous != nil && sameSynchronous(*r.done.synchronous, wantedSynchronous(r.Want))
 		f.Standbys = map[string]election.Position{}
 		for _, s := range r.seen.Standbys {
-			if s.Streaming {
-				f.Standbys[s.DataID] = election.Position(s.Flushed)
+			if name, ok := knownBy(s.DataID, r.Want.Epoch); ok && s.Streaming {
+				f.Standbys[name] = election.Position(s.Flushed)
 			}
 		}
 	}
@@ -201,7 +206,7 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 			RenewPeriod: want.RenewPeriod.Duration, RetryPeriod: want.RetryPeriod.Duration,
 		},
 		Gone: m.gone,
-		Stop: m.stopping || spec.Fenced || m.volume.State == VolumeReady && m.foreign(spec) || m.volume.State == VolumeUnusable,
+		Stop: m.stopping || spec.Fenced || m.volume.State == VolumeUnusable,
 		Initial: m.volume.State == VolumeReady && spec.Ordinal == 0 &&
 			(spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID),
 	}
@@ -240,20 +245,35 @@ func equalSpecs(a, b *election.Spec) bool {
 }
 
 // sourceOf is a candidate as the driver knows it.
-func (a *Agent) sourceOf(c *election.Candidate, spec *dbv1.DatabaseInstanceSpec) *Source {
+func (a *Agent) sourceOf(w *election.Want, spec *dbv1.DatabaseInstanceSpec) *Source {
+	c := w.Source
 	if c == nil || spec == nil {
 		return nil
 	}
 	for _, member := range spec.Members {
 		if member.Name == c.Instance {
-			return &Source{Instance: c.Instance, Host: member.Host, Port: a.Port, DataID: c.Name}
+			return &Source{Instance: c.Instance, Host: member.Host, Port: a.Port, DataID: c.Name, As: standbyName(w.Name, w.Epoch)}
 		}
 	}
 	return nil
 }
 
+// standbyName is how a replica introduces itself: a primary waits only for those that know its epoch.
+func standbyName(dataID string, epoch int64) string {
+	return dataID + "." + strconv.FormatInt(epoch, 10)
+}
+
+// knownBy is the data id of a replica that knows that epoch.
+func knownBy(name string, epoch int64) (dataID string, ok bool) {
+	return strings.CutSuffix(name, standbyName("", epoch))
+}
+
 func wantedSynchronous(w election.Want) Synchronous {
-	return Synchronous{Names: w.Synchronous.Names, Quorum: w.Synchronous.W}
+	s := Synchronous{Quorum: w.Synchronous.W}
+	for _, name := range w.Synchronous.Names {
+		s.Names = append(s.Names, standbyName(name, w.Epoch))
+	}
+	return s
 }
 
 func sameSynchronous(a, b Synchronous) bool {
@@ -268,7 +288,7 @@ func whole(o *observed) bool {
 	case election.ModeDown:
 		return o.engine == engineDown && o.volume != nil && !o.between
 	case election.ModeReplica:
-		return o.engine == engineRunning && done.mode == StartReplica && done.sourceSet && sameSource(done.source, w.Source)
+		return o.engine == engineRunning && done.mode == StartReplica && done.sourceSet && sameSource(done.source, &w)
 	case election.ModePrimary:
 		return o.engine == engineRunning && done.mode == StartPrimary && done.synchronous != nil && sameSynchronous(*done.synchronous, wantedSynchronous(w)) &&
 			done.replicas != nil && slices.Equal(*done.replicas, w.Replicas) && done.admit != nil && *done.admit == w.Admit
@@ -278,9 +298,9 @@ func whole(o *observed) bool {
 	return false
 }
 
-func sameSource(done *Source, wanted *election.Candidate) bool {
-	if done == nil || wanted == nil {
-		return done == nil && wanted == nil
+func sameSource(done *Source, w *election.Want) bool {
+	if done == nil || w.Source == nil {
+		return done == nil && w.Source == nil
 	}
-	return done.Instance == wanted.Instance && done.DataID == wanted.Name
+	return done.Instance == w.Source.Instance && done.DataID == w.Source.Name && done.As == standbyName(w.Name, w.Epoch)
 }

@@ -201,16 +201,15 @@ func (a *Agent) start(m *memory) action {
 	replicates = replicates && m.repl != nil
 	var want election.Want
 	var source *Source
-	var name string
 	if replicates {
-		want, name = m.repl.Want, m.repl.Disk.Name
-		source = a.sourceOf(want.Source, m.spec)
+		want = m.repl.Want
+		source = a.sourceOf(&want, m.spec)
 	}
 	return func(ctx context.Context) (func(*memory), error) {
 		var done carriedOut
 		if replicates {
 			var err error
-			if done, err = a.prepare(ctx, engine, want, name, source); err != nil {
+			if done, err = a.prepare(ctx, engine, want, source); err != nil {
 				return func(m *memory) { m.lastError = err.Error() }, fmt.Errorf("prepare the start: %w", err)
 			}
 		}

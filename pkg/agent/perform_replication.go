@@ -29,7 +29,7 @@ func (a *Agent) replicationAction(m *memory, next step) action {
 		return func(context.Context) (func(*memory), error) { return nil, fmt.Errorf("no such step: %s", next.kind) }
 	}
 	w := r.Want
-	source := a.sourceOf(w.Source, m.spec)
+	source := a.sourceOf(&w, m.spec)
 	switch next.kind {
 	case stepFollow:
 		return limited(replicationTimeout, func(ctx context.Context) (func(*memory), error) {
@@ -130,20 +130,20 @@ func (a *Agent) rebuild(ctx context.Context, engine Replicator, w election.Want,
 }
 
 // prepare writes down how the engine starts.
-func (a *Agent) prepare(ctx context.Context, engine Replicator, w election.Want, name string, source *Source) (carriedOut, error) {
+func (a *Agent) prepare(ctx context.Context, engine Replicator, w election.Want, source *Source) (carriedOut, error) {
 	ctx, cancel := context.WithTimeout(ctx, replicationTimeout)
 	defer cancel()
 	if w.Mode == election.ModePrimary {
 		wanted := wantedSynchronous(w)
 		done := carriedOut{mode: StartPrimary, synchronous: &wanted, admit: new(false)}
-		err := errors.Join(engine.PrepareStart(ctx, StartPrimary, name), engine.SetSynchronous(ctx, wanted), engine.AdmitClients(ctx, false))
+		err := errors.Join(engine.PrepareStart(ctx, StartPrimary, w.Name), engine.SetSynchronous(ctx, wanted), engine.AdmitClients(ctx, false))
 		if err == nil && a.elector.Expired() {
 			err = errNotElected
 		}
 		return done, err
 	}
 	done := carriedOut{mode: StartReplica, source: source, sourceSet: true, admit: new(true)}
-	return done, errors.Join(engine.PrepareStart(ctx, StartReplica, name), engine.Follow(ctx, source), engine.AdmitClients(ctx, true))
+	return done, errors.Join(engine.PrepareStart(ctx, StartReplica, w.Name), engine.Follow(ctx, source), engine.AdmitClients(ctx, true))
 }
 
 // lookPeriod is the pause between looks at where replication stands.

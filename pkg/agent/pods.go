@@ -69,7 +69,9 @@ func (a *Agent) lookAtPods(m *memory) {
 	}
 	streaming := map[string]bool{r.Disk.Name: true}
 	for _, s := range r.seen.Standbys {
-		streaming[s.DataID] = s.Streaming
+		if name, ok := knownBy(s.DataID, r.Want.Epoch); ok {
+			streaming[name] = s.Streaming
+		}
 	}
 	var missed []string
 	for _, c := range r.Disk.Record.Candidates {

@@ -31,6 +31,9 @@ type Source struct {
 	Port           int
 	// DataID is the name of the data that is expected there.
 	DataID string
+	// As is the name under which a replica introduces itself there: its data id and the epoch that it
+	// knows of. Empty is the data id alone.
+	As string
 }
 
 // StartMode says how the engine starts next.

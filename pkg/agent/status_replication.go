@@ -44,7 +44,7 @@ func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 func (r *replication) satisfied() bool {
 	n := 0
 	for _, standby := range r.seen.Standbys {
-		if standby.Streaming && slices.Contains(r.Want.Synchronous.Names, standby.DataID) {
+		if standby.Streaming && slices.Contains(wantedSynchronous(r.Want).Names, standby.DataID) {
 			n++
 		}
 	}

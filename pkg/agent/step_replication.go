@@ -43,7 +43,10 @@ func electedDown(o *observed) (step, bool) {
 	case election.ModeClone:
 		return rebuildStep(o, stepClone, dbv1.InstanceCloning, "Copying the data of "+leaderName(r)), true
 	case election.ModeReplica, election.ModePrimary:
-		return step{}, false
+		if r.Status.Crashed >= r.crashes && r.Want.Seq >= r.Status.Seq {
+			return step{}, false
+		}
+		// An engine that ended by itself is started towards what is wanted since.
 	}
 	if o.stopping {
 		return waiting(dbv1.InstanceStopping, ReasonStopping, "The pod is being stopped"), true
@@ -80,7 +83,7 @@ func electedStarting(o *observed) (step, bool) {
 	case w.Mode == election.ModeDown, w.Mode == election.ModeClone, w.Mode == election.ModeRewind,
 		w.Mode == election.ModeReplica && done.mode == StartPrimary:
 		return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonElecting, message: "Stopping, as the election wants"}, true
-	case w.Mode == election.ModeReplica && (!done.sourceSet || !sameSource(done.source, w.Source)):
+	case w.Mode == election.ModeReplica && (!done.sourceSet || !sameSource(done.source, &w)):
 		// Recovery may need another source before it answers.
 		return o.due(step{kind: stepFollow, phase: phaseOfStart(o), reason: ReasonStarting, message: "Changing the source of the replica"})
 	}
@@ -102,7 +105,7 @@ func electedRunning(o *observed) (step, bool) {
 		if done.mode == StartPrimary {
 			break
 		}
-		if !done.sourceSet || !sameSource(done.source, w.Source) {
+		if !done.sourceSet || !sameSource(done.source, &w) {
 			return running(stepFollow, "Changing the source of the replica")
 		}
 		return step{}, false

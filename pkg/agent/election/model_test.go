@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var schedules = flag.Int("election.schedules", 200000, "how many random schedules the model of the election goes through")
+var schedules = flag.Int("election.schedules", 50000, "how many random schedules the model of the election goes through")
 
 // TestMain sets how many schedules rapid draws, and from which seed: always the same ones, unless one is
 // given (-rapid.seed=0 for a random one).

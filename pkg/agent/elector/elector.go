@@ -59,6 +59,7 @@ type Elector struct {
 	tokens   atomic.Int64
 	reading  atomic.Bool
 	limit    atomic.Int64
+	fence    atomic.Int64
 	deadline atomic.Pointer[Deadline]
 	status   atomic.Pointer[Status]
 
@@ -83,6 +84,9 @@ type Status struct {
 	// Disk is what the machine wants kept.
 	Disk     election.Disk
 	Handover election.HandoverOutcome
+	// Crashed is Facts.Crashed as it was last seen, and Seq the Want that is the newest since.
+	Crashed int
+	Seq     uint64
 	// Holding: the Lease is this instance's, or may be. Live: its engine may run as primary.
 	Holding, Live bool
 }
@@ -157,7 +161,9 @@ func (e *Elector) loop(ctx context.Context) {
 // step gives the machine an event, and sends what comes of it on its way.
 func (e *Elector) step(ctx context.Context, event election.Event) {
 	before := e.machine.Want()
-	actions := e.machine.Step(e.line.advance(e.Clock.Read()), event)
+	now := e.line.advance(e.Clock.Read())
+	e.fence.Store(int64(now.Fence))
+	actions := e.machine.Step(now, event)
 	e.guard()
 	var b batch
 	for _, action := range actions {
@@ -200,6 +206,7 @@ func (e *Elector) guard() {
 func (e *Elector) publish() {
 	e.known.Handover = e.machine.Handover()
 	e.known.Holding, e.known.Live = e.machine.Reign()
+	e.known.Seq = e.machine.Want().Seq
 	status := e.known
 	e.status.Store(&status)
 	durations := election.DefaultDurations
@@ -255,7 +262,10 @@ func (e *Elector) post(in input) {
 
 // SeeEngine tells what the agent found; the facts are the loop's from then on.
 func (e *Elector) SeeEngine(facts election.Facts) {
-	e.post(func(ctx context.Context) { e.step(ctx, election.EngineSeen{Facts: facts}) })
+	e.post(func(ctx context.Context) {
+		e.known.Crashed = facts.Crashed
+		e.step(ctx, election.EngineSeen{Facts: facts})
+	})
 }
 
 // SeeSpec tells what the operator wants; and what a Lease carries (labels, owner) that is made anew
@@ -273,8 +283,11 @@ func (e *Elector) DataMade(name string) {
 	e.post(func(ctx context.Context) { e.step(ctx, election.DataMade{Name: name}) })
 }
 
-// Mono is the time since the elector was made, on the monotonic clock: Facts are timed with it.
-func (e *Elector) Mono() time.Duration { return e.Clock.Read().Mono - e.line.start.Mono }
+// mono is the time since the elector was made, on the monotonic clock: reads are timed with it.
+func (e *Elector) mono() time.Duration { return e.Clock.Read().Mono - e.line.start.Mono }
+
+// Fence is the clock that facts are timed with (election.Now), as the loop read it last.
+func (e *Elector) Fence() time.Duration { return time.Duration(e.fence.Load()) }
 
 // Expired says that the engine must not be started as primary or promoted, whatever was wanted: it
 // should be down by now. The agent looks right before it does either, because it may have slept since.

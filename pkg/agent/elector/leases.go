@@ -25,7 +25,7 @@ func (e *Elector) read(ctx context.Context) {
 	go func() {
 		// It is over when the loop has the answer: the next one cannot overtake it.
 		defer e.reading.Store(false)
-		sentAt := e.Mono()
+		sentAt := e.mono()
 		lease, err := e.lease.read(ctx, e.requestLimit())
 		e.Metrics.read(err)
 		if err != nil {
@@ -33,7 +33,7 @@ func (e *Elector) read(ctx context.Context) {
 			return
 		}
 		e.post(func(ctx context.Context) {
-			if e.versions.read(lease, sentAt, e.Mono()) {
+			if e.versions.read(lease, sentAt, e.mono()) {
 				e.see(ctx, lease, sentAt)
 			}
 		})
@@ -45,7 +45,7 @@ func (e *Elector) watched(ctx context.Context, kind watch.EventType, lease *coor
 	switch kind {
 	case watch.Added, watch.Modified:
 		e.post(func(ctx context.Context) {
-			if e.versions.watched(lease, e.Mono()) {
+			if e.versions.watched(lease, e.mono()) {
 				e.see(ctx, lease, -1)
 			}
 		})
@@ -105,7 +105,7 @@ func (e *Elector) write(ctx context.Context, a election.WriteLease, base *coordi
 		event := election.LeaseWritten{ID: a.ID, Outcome: outcome}
 		if outcome == election.Committed {
 			event.Version = written.ResourceVersion
-			e.versions.wrote(written, e.Mono())
+			e.versions.wrote(written, e.mono())
 			e.note(ctx, a.Record)
 		}
 		e.step(ctx, event)

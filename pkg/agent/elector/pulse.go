@@ -15,16 +15,16 @@ const pulsePeriod = time.Second
 
 // Pulse knows when the volume and the engine last answered.
 type Pulse struct {
-	mono func() time.Duration
-	test func(ctx context.Context) error
-	at   atomic.Int64
-	busy atomic.Bool
+	clock func() time.Duration
+	test  func(ctx context.Context) error
+	at    atomic.Int64
+	busy  atomic.Bool
 }
 
 // NewPulse makes one. The test writes and syncs a little on the volume, and asks the engine where it
 // runs. It may hang for ever: then no other is begun.
-func NewPulse(mono func() time.Duration, test func(ctx context.Context) error) *Pulse {
-	p := &Pulse{mono: mono, test: test}
+func NewPulse(clock func() time.Duration, test func(ctx context.Context) error) *Pulse {
+	p := &Pulse{clock: clock, test: test}
 	p.at.Store(-1)
 	return p
 }
@@ -57,5 +57,5 @@ func (p *Pulse) once(ctx context.Context) {
 		klog.FromContext(ctx).V(2).Info("The volume or the engine does not answer", "err", err)
 		return
 	}
-	p.at.Store(int64(p.mono()))
+	p.at.Store(int64(p.clock()))
 }

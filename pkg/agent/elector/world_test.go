@@ -145,7 +145,7 @@ func (n *node) facts() election.Facts {
 	defer n.mu.Unlock()
 	return election.Facts{
 		Seq: n.seq, Mode: n.mode, Position: n.position, Settled: n.source == "", Receiving: n.source != "", Applied: true,
-		HealthyAt: n.elector.Mono(), Standbys: standbys,
+		HealthyAt: n.elector.Fence(), Standbys: standbys,
 	}
 }
 

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ const askSource = 3 * time.Second
 
 // replicaConninfo is primary_conninfo.
 func replicaConninfo(source agent.Source, dataID, passfile string) string {
-	return conninfo(append(sourceParameters(source, dataID), parameter{"passfile", passfile}))
+	return conninfo(append(sourceParameters(source, cmp.Or(source.As, dataID)), parameter{"passfile", passfile}))
 }
 
 // passwordLine is the content of the password file. It names the host: with it one can log in
