@@ -79,7 +79,7 @@ func TestSourceIsTakenAwayWhileReplayWaits(t *testing.T) {
 	settings := "max_standby_streaming_delay = -1"
 	tests := map[string]func(t *testing.T, a, b *pod){
 		"for a query": func(t *testing.T, a, b *pod) { conflict(t, a, b) },
-		"because it was paused": func(t *testing.T, _, b *pod) {
+		"because it was paused": func(_ *testing.T, _, b *pod) {
 			b.exec("SELECT pg_wal_replay_pause()")
 			b.eventually("the pause", func() bool { return b.replication().ReplayPaused })
 		},

@@ -173,7 +173,6 @@ func TestEndOfRecord(t *testing.T) {
 func TestSettling(t *testing.T) {
 	waits := "Timeout:" + waitForMore
 	begin := time.Now()
-	after := func(d time.Duration) time.Time { return begin.Add(d) }
 	quiet := replicationFacts{recovery: true, position: 100, received: 100, startup: waits}
 	ahead := quiet
 	ahead.received = 108
@@ -196,12 +195,12 @@ func TestSettling(t *testing.T) {
 		t.Error("one look is enough when all that was received is replayed, and there is no source")
 	}
 	s := &settling{}
-	if s.look(begin, ahead, false) || s.look(after(settleTime), ahead, false) || !s.look(after(settleTime+1), ahead, false) {
+	if s.look(begin, ahead, false) || s.look(begin.Add(settleTime), ahead, false) || !s.look(begin.Add(settleTime+1), ahead, false) {
 		t.Error("what was received beyond the position is waited for")
 	}
 	moved := ahead
 	moved.position = 104
-	if s.look(after(2*settleTime), moved, false) || s.look(after(3*settleTime), moved, false) || !s.look(after(3*settleTime+1), moved, false) {
+	if s.look(begin.Add(2*settleTime), moved, false) || s.look(begin.Add(3*settleTime), moved, false) || !s.look(begin.Add(3*settleTime+1), moved, false) {
 		t.Error("a position that moves begins the wait anew")
 	}
 }

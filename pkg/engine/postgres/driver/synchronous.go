@@ -210,14 +210,11 @@ func (d *Driver) sendersApplied(ctx context.Context, conn *pgx.Conn) error {
 	begin, ended := time.Now(), false
 	var unproven map[int32]bool
 	for {
-		rows, err := conn.Query(ctx, sendersQuery, d.synchronous.names)
+		senders, err := d.senders(ctx, conn)
 		if err != nil {
-			return fmt.Errorf("look at the WAL senders: %w", err)
+			return err
 		}
-		senders, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sender])
-		if err != nil {
-			return fmt.Errorf("look at the WAL senders: %w", err)
-		}
+		// Those that came since the first look were told before they were there.
 		left := map[int32]bool{}
 		for _, s := range senders {
 			if !s.Waiting && (unproven == nil || unproven[s.PID]) {
@@ -229,17 +226,37 @@ func (d *Driver) sendersApplied(ctx context.Context, conn *pgx.Conn) error {
 		}
 		if !ended && time.Since(begin) > applyPatience {
 			ended = true
-			klog.FromContext(ctx).Info("WAL senders that are not seen to apply a setting are ended", "pids", unproven)
-			for pid := range unproven {
-				if _, err := conn.Exec(ctx, "SELECT pg_terminate_backend($1)", pid); err != nil {
-					return fmt.Errorf("end a WAL sender: %w", err)
-				}
+			if err := endSenders(ctx, conn, unproven); err != nil {
+				return err
 			}
 		}
 		if err := sleep(ctx, applyPoll); err != nil {
 			return fmt.Errorf("%d WAL senders neither apply the setting nor end: %w", len(unproven), err)
 		}
 	}
+}
+
+// senders are those of replicas that were ever waited for.
+func (d *Driver) senders(ctx context.Context, conn *pgx.Conn) ([]sender, error) {
+	rows, err := conn.Query(ctx, sendersQuery, d.synchronous.names)
+	if err != nil {
+		return nil, fmt.Errorf("look at the WAL senders: %w", err)
+	}
+	senders, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sender])
+	if err != nil {
+		return nil, fmt.Errorf("look at the WAL senders: %w", err)
+	}
+	return senders, nil
+}
+
+func endSenders(ctx context.Context, conn *pgx.Conn, pids map[int32]bool) error {
+	klog.FromContext(ctx).Info("WAL senders that are not seen to apply a setting are ended", "pids", pids)
+	for pid := range pids {
+		if _, err := conn.Exec(ctx, "SELECT pg_terminate_backend($1)", pid); err != nil {
+			return fmt.Errorf("end a WAL sender: %w", err)
+		}
+	}
+	return nil
 }
 
 // synchronousMemory is what is known of a running server.

@@ -39,9 +39,7 @@ func (p *pod) write4() *writers {
 	for range 4 {
 		conn, err := p.connect("app")
 		p.must(err)
-		w.wg.Add(1)
-		go func() {
-			defer w.wg.Done()
+		w.wg.Go(func() {
 			defer closeConn(conn)
 			for {
 				if _, err := conn.Exec(ctx, "INSERT INTO rows VALUES ($1, 'written')", lastRow.Add(1)); err != nil {
@@ -49,7 +47,7 @@ func (p *pod) write4() *writers {
 				}
 				w.acknowledged.Add(1)
 			}
-		}()
+		})
 	}
 	return w
 }
