@@ -130,7 +130,7 @@ func notBegun(ctx context.Context, err error, messages string) error {
 	case ctx.Err() != nil || strings.Contains(messages, rewindNoSource):
 		return fmt.Errorf("pg_rewind: %w: %s", ended(ctx, err), lastLines(messages))
 	}
-	return fmt.Errorf("%w: pg_rewind: %s", agent.ErrCannotRewind, lastLines(messages))
+	return fmt.Errorf("%w: %s", agent.ErrCannotRewind, lastLines(messages))
 }
 
 func (d *Driver) rewindCommand(ctx context.Context, major string, source agent.Source) (*exec.Cmd, error) {
