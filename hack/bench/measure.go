@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/platform-io/database-operator/hack/machine"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 	"github.com/platform-io/database-operator/pkg/testing/apiserver"
@@ -101,7 +102,7 @@ func (b *bench) stop() error {
 
 // measure creates the Databases and follows them.
 func (b *bench) measure(ctx context.Context) (*result, error) {
-	r := &result{Machine: describeMachine(ctx), Databases: b.databases, OperatorArgs: b.operatorArgs, Seconds: map[string]float64{}, Memory: map[string]int64{}}
+	r := &result{Machine: machine.Describe(ctx), Databases: b.databases, OperatorArgs: b.operatorArgs, Seconds: map[string]float64{}, Memory: map[string]int64{}}
 	watched, cancel := context.WithCancel(ctx)
 	defer cancel()
 	follow, err := followDatabases(watched, b.kube, b.db)

@@ -1,23 +1,21 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
+
+	"github.com/platform-io/database-operator/hack/machine"
 )
 
 // result is all that was measured. Times are seconds since the first Database was created.
 type result struct {
-	Machine      machine            `json:"machine"`
+	Machine      machine.Machine    `json:"machine"`
 	Databases    int                `json:"databases"`
 	OperatorArgs []string           `json:"operatorArgs,omitempty"`
 	Seconds      map[string]float64 `json:"seconds"`
@@ -36,52 +34,10 @@ type result struct {
 	BadVolumes     []string           `json:"badVolumes,omitempty"`
 }
 
-// machine describes where it was measured: numbers of another one do not compare.
-type machine struct {
-	Time   time.Time `json:"time"`
-	CPU    string    `json:"cpu"`
-	Cores  int       `json:"cores"`
-	Memory int64     `json:"memoryBytes"`
-	System string    `json:"system"`
-	// Load is the load average of the last minute when it began: what else ran.
-	Load     string `json:"load"`
-	Go       string `json:"go"`
-	Revision string `json:"revision"`
-}
-
-func describeMachine(ctx context.Context) machine {
-	m := machine{Time: time.Now().UTC(), Cores: runtime.NumCPU(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPU: "unknown", Revision: "unknown"}
-	// What cannot be read stays unknown.
-	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.SplitSeq(string(data), "\n") {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				m.CPU = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
-		m.Memory = kilobytes(string(data), "MemTotal:")
-	}
-	if data, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		m.System += ", Linux " + strings.TrimSpace(string(data))
-	}
-	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m.Load, _, _ = strings.Cut(string(data), " ")
-	}
-	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
-		m.Revision = strings.TrimSpace(string(out))
-	}
-	return m
-}
-
 // text is the result for a person.
 func (r *result) text() string {
 	var b strings.Builder
-	m := r.Machine
-	fmt.Fprintf(&b, "%d Databases created at once, on an API server without nodes\n", r.Databases)
-	fmt.Fprintf(&b, "%s, %d cores, %s memory, %s, %s, revision %s, %s, load before %s\n",
-		m.CPU, m.Cores, mebibytes(m.Memory), m.System, m.Go, m.Revision, m.Time.Format(time.RFC3339), m.Load)
+	fmt.Fprintf(&b, "%d Databases created at once, on an API server without nodes\n%s\n", r.Databases, r.Machine)
 	b.WriteString("API server, etcd, operator and the simulation of nodes and agents share these cores.\n")
 	if len(r.OperatorArgs) > 0 {
 		fmt.Fprintf(&b, "Operator flags: %s\n", strings.Join(r.OperatorArgs, " "))

@@ -2,7 +2,6 @@ package env
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -100,13 +99,22 @@ func refused(err error) bool {
 
 // URI is where the Database's Secret says that it can be reached, and how.
 func (e *Env) URI(ctx context.Context, namespace, database string) (string, error) {
+	return e.credential(ctx, namespace, database, "uri")
+}
+
+// ReadOnlyURI is where its replicas can be reached.
+func (e *Env) ReadOnlyURI(ctx context.Context, namespace, database string) (string, error) {
+	return e.credential(ctx, namespace, database, "readonly-uri")
+}
+
+func (e *Env) credential(ctx context.Context, namespace, database, key string) (string, error) {
 	secret, err := e.Kube.CoreV1().Secrets(namespace).Get(ctx, database+"-credentials", metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("reading the credentials: %w", err)
 	}
-	uri := string(secret.Data["uri"])
-	if uri == "" {
-		return "", errors.New("the Secret with the credentials has no uri")
+	value := string(secret.Data[key])
+	if value == "" {
+		return "", fmt.Errorf("the Secret with the credentials has no %s", key)
 	}
-	return uri, nil
+	return value, nil
 }

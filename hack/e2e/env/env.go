@@ -29,8 +29,8 @@ import (
 // DefaultImage is the operator's image in the manifests.
 const DefaultImage = "docker.io/platform-io/database-operator:dev"
 
-// nodes is how many nodes the local cluster gets: with two, clients and databases reach each other over the network.
-const nodes = "2"
+// nodes is how many nodes the local cluster gets: one for each of three instances that are kept apart.
+const nodes = "3"
 
 // Env is a cluster.
 type Env struct {
@@ -130,7 +130,7 @@ func (e *Env) up(ctx context.Context) error {
 	}
 	args := []string{"up"}
 	if e.Started {
-		args = append(args, "--nodes", nodes)
+		args = append(args, "--nodes", nodes, "--audit")
 	}
 	return e.run(ctx, ".", nil, e.clusterTool(), args...)
 }

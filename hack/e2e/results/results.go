@@ -1,0 +1,126 @@
+// Package results collects what faults did to databases: a file of JSON, and a table for README.
+package results
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/platform-io/database-operator/hack/checker/history"
+	"github.com/platform-io/database-operator/hack/machine"
+)
+
+// Run is one fault, once.
+type Run struct {
+	Fault string `json:"fault"`
+	// Database says which one the fault was done to.
+	Database string    `json:"database"`
+	Start    time.Time `json:"start"`
+	// Recovered is the time from the end of the fault until every instance was ready.
+	Recovered history.Duration `json:"recoveredSeconds"`
+	// Report is what the clients saw.
+	Report history.Report `json:"report"`
+	// Failed: the test found something wrong, in the report or beside it.
+	Failed bool `json:"failed"`
+}
+
+// File is what many runs gave.
+type File struct {
+	Machine machine.Machine `json:"machine"`
+	Runs    []Run           `json:"runs"`
+}
+
+// Save writes the file. One that was there is replaced in a moment, so that an interrupted run leaves what it had.
+func (f *File) Save(path string) error {
+	content, err := json.MarshalIndent(f, "", " ")
+	if err != nil {
+		return fmt.Errorf("encoding the results: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the folder of results: %w", err)
+	}
+	unfinished := path + ".new"
+	if err := os.WriteFile(unfinished, append(content, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing the results: %w", err)
+	}
+	if err := os.Rename(unfinished, path); err != nil {
+		return fmt.Errorf("writing the results: %w", err)
+	}
+	return nil
+}
+
+// row is what all runs of one fault on one database gave.
+type row struct {
+	fault, database  string
+	reports          []history.Report
+	failed           int
+	requests, unsure int
+	fewest, most     int // primaries
+	recovered        []time.Duration
+}
+
+// rows are in the order in which faults came first.
+func (f *File) rows() []*row {
+	var rows []*row
+	for i := range f.Runs {
+		run := &f.Runs[i]
+		at := slices.IndexFunc(rows, func(r *row) bool { return r.fault == run.Fault && r.database == run.Database })
+		if at < 0 {
+			at = len(rows)
+			rows = append(rows, &row{fault: run.Fault, database: run.Database, fewest: primaries(&run.Report)})
+		}
+		rows[at].add(run)
+	}
+	return rows
+}
+
+func (r *row) add(run *Run) {
+	r.reports = append(r.reports, run.Report)
+	r.recovered = append(r.recovered, run.Recovered.Duration)
+	if run.Failed {
+		r.failed++
+	}
+	for i := range run.Report.Runs {
+		if client := &run.Report.Runs[i]; client.Target == "" {
+			r.requests, r.unsure = r.requests+client.Requests, r.unsure+client.Unknown
+		}
+	}
+	seen := primaries(&run.Report)
+	r.fewest, r.most = min(r.fewest, seen), max(r.most, seen)
+}
+
+// primaries is how many instances acknowledged something.
+func primaries(report *history.Report) int {
+	instances := map[string]bool{}
+	for i := range report.Terms {
+		if term := &report.Terms[i]; term.Acknowledged > 0 {
+			instances[term.Instance] = true
+		}
+	}
+	return len(instances)
+}
+
+// Markdown is the table, with a line that says where it was measured.
+func (f *File) Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Measured on %s.\n\n", f.Machine)
+	b.WriteString("| fault | database | runs | bad | write gap p50 | p95 | max | lost rows | failed requests | unknown | requests | primaries | all ready again p50 | max |\n")
+	b.WriteString("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, r := range f.rows() {
+		all, recovered := history.Repeat(r.reports), history.PercentilesOf(r.recovered)
+		count := fmt.Sprint(r.fewest)
+		if r.most > r.fewest {
+			count += " to " + fmt.Sprint(r.most)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %s | %s | %s | %d | %d | %d | %d | %s | %s | %s |\n", r.fault, r.database, len(r.reports), r.failed,
+			seconds(all.Gap.P50), seconds(all.Gap.P95), seconds(all.Gap.Max), all.Lost, all.Failed, r.unsure, r.requests, count,
+			seconds(recovered.P50), seconds(recovered.Max))
+	}
+	return b.String()
+}
+
+func seconds(d history.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
