@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,6 +94,7 @@ type fixture struct {
 	namespace string
 	port      int
 	address   string
+	peers     string
 	kube      kubernetes.Interface
 	databases clientset.Interface
 	proxy     *proxy
@@ -147,7 +149,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f := &fixture{
 		t: t, dir: dir, namespace: apiserver.Namespace(t, config), port: freePort(t), config: config,
-		address: "127.0.0.1:" + strconv.Itoa(freePort(t)), credential: unprivileged(t), log: &logBuffer{},
+		address: "127.0.0.1:" + strconv.Itoa(freePort(t)), peers: "127.0.0.1:" + strconv.Itoa(freePort(t)), credential: unprivileged(t), log: &logBuffer{},
 		kube: kubernetes.NewForConfigOrDie(config), databases: clientset.NewForConfigOrDie(config),
 	}
 	t.Cleanup(f.end)
@@ -229,13 +231,21 @@ func (f *fixture) makeObjects() {
 	ctx := f.t.Context()
 	f.makePod()
 	f.setPassword("first-password")
-	_, err := f.kube.RbacV1().Roles(f.namespace).Create(ctx, &rbacv1.Role{
+	_, err := f.kube.CoordinationV1().Leases(f.namespace).Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: naming.Lease(databaseName)},
+	}, metav1.CreateOptions{})
+	f.must(err)
+	_, err = f.kube.RbacV1().Roles(f.namespace).Create(ctx, &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Name: naming.Agent(databaseName)},
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{dbv1.GroupName}, Resources: []string{"databaseinstances"}, ResourceNames: []string{instanceName}, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: []string{dbv1.GroupName}, Resources: []string{"databaseinstances/status"}, ResourceNames: []string{instanceName}, Verbs: []string{"patch"}},
 			{APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: []string{instanceName}, Verbs: []string{"get", "patch"}},
 			{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{naming.Accounts(databaseName)}, Verbs: []string{"get"}},
+			{
+				APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"}, ResourceNames: []string{naming.Lease(databaseName)},
+				Verbs: []string{"get", "watch", "update"},
+			},
 		},
 	}, metav1.CreateOptions{})
 	f.must(err)
@@ -294,6 +304,12 @@ func application(version string) dbv1.InstanceAccount {
 func (f *fixture) declare(spec dbv1.DatabaseInstanceSpec) {
 	f.t.Helper()
 	spec.DatabaseName, spec.Engine = databaseName, dbv1.PostgreSQL
+	spec.Members = []dbv1.InstanceMember{{Name: instanceName, Host: "127.0.0.1", Voter: true}}
+	spec.Replication = &dbv1.InstanceReplication{
+		LeaseName: naming.Lease(databaseName), MaxLag: 16 << 20,
+		LeaseDuration: metav1.Duration{Duration: 15 * time.Second}, RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
+		RenewPeriod: metav1.Duration{Duration: 5 * time.Second}, RetryPeriod: metav1.Duration{Duration: time.Second},
+	}
 	_, err := f.databases.DatabaseV1().DatabaseInstances(f.namespace).Create(f.t.Context(), &dbv1.DatabaseInstance{
 		ObjectMeta: metav1.ObjectMeta{Name: instanceName}, Spec: spec,
 	}, metav1.CreateOptions{})
@@ -351,7 +367,7 @@ func (f *fixture) args() []string {
 		"run", "--engine=PostgreSQL", "--database=" + databaseName, "--instance=" + instanceName, "--namespace=" + f.namespace,
 		"--pod-uid=" + f.podUID, "--port=" + strconv.Itoa(f.port), "--data-dir=" + filepath.Join(f.dir, "volume"),
 		"--config-dir=" + filepath.Join(f.dir, "config"), "--run-dir=" + filepath.Join(f.dir, "run"),
-		"--listen=" + f.address, "--kubeconfig=" + filepath.Join(f.dir, "kubeconfig"), "--grace-period=30s", "--log-level=debug",
+		"--listen=" + f.address, "--listen-peers=" + f.peers, "--kubeconfig=" + filepath.Join(f.dir, "kubeconfig"), "--grace-period=30s", "--log-level=debug",
 	}
 }
 

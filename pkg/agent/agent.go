@@ -117,6 +117,8 @@ type memory struct {
 	healthyAt time.Duration
 	// gone are the members whose pods the API shows as missing or not ready.
 	gone map[string]bool
+	// fatal is why the agent cannot go on.
+	fatal error
 	// progress is what a long step said last.
 	progress string
 
@@ -159,7 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.loop(ctx, m)
 	a.reporter.flush(background, exitMargin/2)
-	return nil
+	return m.fatal
 }
 
 // open takes the volume, and reads what an earlier agent left there. It waits for another agent that
@@ -353,7 +355,8 @@ func (a *Agent) finish(logger klog.Logger, m *memory, next step, err error) {
 func (a *Agent) elect(ctx context.Context) {
 	err := a.elector.Run(ctx)
 	if err != nil && ctx.Err() == nil {
-		klog.FromContext(ctx).Error(err, "The election ended")
+		klog.FromContext(ctx).Error(err, "The election ended; so does the agent")
+		a.post(ctx, func(m *memory) { m.stopping, m.fatal = true, err })
 	}
 }
 
