@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +86,10 @@ func (a *Agent) setWant(want election.Want) {
 	a.post(a.background, func(m *memory) { a.takeWant(m, want) })
 }
 
+func sameCandidate(a, b *election.Candidate) bool {
+	return a != nil && b != nil && *a == *b
+}
+
 // openElection makes the elector, which reads what an earlier agent kept.
 func (a *Agent) openElection(store *Store) error {
 	engine, replicates := a.Driver.(Replicator)
@@ -101,6 +107,7 @@ func (a *Agent) openElection(store *Store) error {
 // takeWant learns what the engine must be.
 func (a *Agent) takeWant(m *memory, want election.Want) {
 	r := m.repl
+	before := r.Want
 	r.Want, r.told = want, true
 	// Another wish is a reason to try again at once.
 	for key := range m.retryAt {
@@ -110,7 +117,10 @@ func (a *Agent) takeWant(m *memory, want election.Want) {
 		}
 	}
 	m.restartAt = time.Time{}
-	if m.busy && m.busyWith != stepStop && m.busyWith != stepStart {
+	// A rewind that is cut short costs the data, and a clone all that was copied.
+	rebuilding := m.busyWith == stepRewind || m.busyWith == stepClone
+	goesOn := rebuilding && want.Mode == before.Mode && sameCandidate(want.Source, before.Source)
+	if m.busy && m.busyWith != stepStop && m.busyWith != stepStart && !goesOn {
 		// What is under way may be for a wish that is no more, and must not hold up this one.
 		m.cancel()
 	}
@@ -138,17 +148,28 @@ func (a *Agent) tellElection(m *memory) {
 		a.wholeSeq.Store(r.whole)
 	}
 	a.elector.SeeEngine(m.electionFacts())
-	if spec := a.electionSpec(m); spec != nil && (r.lastSpec == nil || !equalSpecs(spec, r.lastSpec)) {
+	if spec := a.electionSpec(m); spec != nil && (r.lastSpec == nil || !reflect.DeepEqual(spec, r.lastSpec)) {
 		r.lastSpec = spec
 		a.elector.SeeSpec(*spec, leaseLike(m.instance))
 	}
-	if m.volume != nil && m.volume.State == VolumeReady && r.told && r.Disk.Name == "" && r.named == "" && !m.observed.foreign(m.spec) {
-		// Data from before there was an election.
-		if r.named = m.dataID; r.named == "" {
-			r.named = newDataID()
-		}
-		a.elector.DataMade(r.named)
+	a.nameData(m)
+}
+
+// nameData tells of data that was just made, or is from before there was an election.
+func (a *Agent) nameData(m *memory) {
+	r := m.repl
+	if !r.told || r.Disk.Name != "" || r.named != "" || !m.hasData() || m.foreign(m.spec) {
+		return
 	}
+	if r.named = m.dataID; r.named == "" {
+		r.named = newDataID()
+	}
+	a.elector.DataMade(r.named)
+}
+
+// hasData says whether a whole database is on the volume, and what it must be is known.
+func (m *memory) hasData() bool {
+	return m.volume != nil && m.volume.State == VolumeReady && m.spec != nil
 }
 
 // leaseLike has what a Lease must carry that is made anew: what the operator gave the first one.
@@ -165,7 +186,7 @@ func leaseLike(instance *dbv1.DatabaseInstance) metav1.ObjectMeta {
 func (m *memory) electionFacts() election.Facts {
 	r := m.repl
 	f := election.Facts{
-		Seq: r.whole, Foreign: m.volume != nil && m.volume.State == VolumeReady && m.spec != nil && m.foreign(m.spec),
+		Seq: r.whole, Foreign: m.hasData() && m.foreign(m.spec),
 		HealthyAt: m.healthyAt, Crashed: r.crashes, RewindFailed: r.done.cannotRewind == r.Want.Seq && r.Want.Seq != 0,
 	}
 	switch {
@@ -175,21 +196,25 @@ func (m *memory) electionFacts() election.Facts {
 			f.Settled, f.Position = true, election.Position(*r.endOfLog)
 		}
 	case m.engine == engineRunning && !m.stopAsked && !r.seenAt.IsZero():
-		f.Seq = r.seenFor
-		f.Mode = election.ModeReplica
-		if r.seen.Primary {
-			f.Mode = election.ModePrimary
-		}
-		f.Position, f.Settled, f.Receiving = election.Position(r.seen.Position), r.seen.Settled, r.seen.Receiving
-		f.Applied = r.done.synchronous != nil && sameSynchronous(*r.done.synchronous, wantedSynchronous(r.Want))
-		f.Standbys = map[string]election.Position{}
-		for _, s := range r.seen.Standbys {
-			if name, ok := knownBy(s.DataID, r.Want.Epoch); ok && s.Streaming {
-				f.Standbys[name] = election.Position(s.Flushed)
-			}
-		}
+		r.runningFacts(&f)
 	}
 	return f
+}
+
+// runningFacts are those of an engine that answers, as they were looked at last.
+func (r *replication) runningFacts(f *election.Facts) {
+	f.Seq, f.Mode = r.seenFor, election.ModeReplica
+	if r.seen.Primary {
+		f.Mode = election.ModePrimary
+	}
+	f.Position, f.Settled, f.Receiving = election.Position(r.seen.Position), r.seen.Settled, r.seen.Receiving
+	f.Applied = r.done.synchronous != nil && sameSynchronous(*r.done.synchronous, wantedSynchronous(r.Want))
+	f.Standbys = map[string]election.Position{}
+	for _, s := range r.seen.Standbys {
+		if name, ok := knownBy(s.DataID, r.Want.Epoch); ok && s.Streaming {
+			f.Standbys[name] = election.Position(s.Flushed)
+		}
+	}
 }
 
 // electionSpec is what the operator wants, as far as the election is concerned.
@@ -205,10 +230,9 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 			Lease: want.LeaseDuration.Duration, RenewDeadline: want.RenewDeadline.Duration,
 			RenewPeriod: want.RenewPeriod.Duration, RetryPeriod: want.RetryPeriod.Duration,
 		},
-		Gone: m.gone,
-		Stop: m.stopping || spec.Fenced || m.volume.State == VolumeUnusable,
-		Initial: m.volume.State == VolumeReady && spec.Ordinal == 0 &&
-			(spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID),
+		Gone:    m.gone,
+		Stop:    m.stopping || spec.Fenced || m.volume.State == VolumeUnusable,
+		Initial: spec.Ordinal == 0 && m.hasData() && (spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID),
 	}
 	for _, member := range spec.Members {
 		s.Members = append(s.Members, member.Name)
@@ -216,32 +240,23 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 			s.Priority = member.Priority
 		}
 	}
-	if op := m.operation; op != nil && op.Phase == dbv1.OperationRunning && spec.Operation != nil && spec.Operation.ID == op.ID {
-		switch spec.Operation.Kind {
-		case dbv1.OperationSwitchover:
-			s.HandoverID, s.Handover = op.ID, spec.Operation.Target
-			if s.Handover == "" {
-				s.Handover = "*"
-			}
-		case dbv1.OperationFailover:
-			s.Force = op.ID
-		}
+	if op := m.operation; op != nil && op.Phase == dbv1.OperationRunning {
+		askElection(s, op.ID, spec.Operation)
 	}
 	return s
 }
 
-func equalSpecs(a, b *election.Spec) bool {
-	if len(a.Gone) != len(b.Gone) || !slices.Equal(a.Members, b.Members) {
-		return false
+// askElection adds an operation that the election carries out, while it runs.
+func askElection(s *election.Spec, running string, asked *dbv1.InstanceOperation) {
+	if asked == nil || asked.ID != running {
+		return
 	}
-	for name := range a.Gone {
-		if a.Gone[name] != b.Gone[name] {
-			return false
-		}
+	switch asked.Kind {
+	case dbv1.OperationSwitchover:
+		s.HandoverID, s.Handover = running, cmp.Or(asked.Target, "*")
+	case dbv1.OperationFailover:
+		s.Force = running
 	}
-	x, y := *a, *b
-	return x.W == y.W && x.Durations == y.Durations && x.MaxLag == y.MaxLag && x.Priority == y.Priority && x.Initial == y.Initial &&
-		x.Stop == y.Stop && x.Handover == y.Handover && x.HandoverID == y.HandoverID && x.Force == y.Force
 }
 
 // sourceOf is a candidate as the driver knows it.
@@ -290,12 +305,18 @@ func whole(o *observed) bool {
 	case election.ModeReplica:
 		return o.engine == engineRunning && done.mode == StartReplica && done.sourceSet && sameSource(done.source, &w)
 	case election.ModePrimary:
-		return o.engine == engineRunning && done.mode == StartPrimary && done.synchronous != nil && sameSynchronous(*done.synchronous, wantedSynchronous(w)) &&
-			done.replicas != nil && slices.Equal(*done.replicas, w.Replicas) && done.admit != nil && *done.admit == w.Admit
+		return o.engine == engineRunning && done.primary(&w)
 	case election.ModeRewind, election.ModeClone:
 		return o.engine == engineDown && !o.between && (done.rebuilt == w.Seq || done.cannotRewind == w.Seq)
+	case election.ModeUnknown:
 	}
 	return false
+}
+
+// primary says whether all that a primary is wanted to be was done.
+func (d *carriedOut) primary(w *election.Want) bool {
+	return d.mode == StartPrimary && d.synchronous != nil && sameSynchronous(*d.synchronous, wantedSynchronous(*w)) &&
+		d.replicas != nil && slices.Equal(*d.replicas, w.Replicas) && d.admit != nil && *d.admit == w.Admit
 }
 
 func sameSource(done *Source, w *election.Want) bool {

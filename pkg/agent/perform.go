@@ -51,13 +51,8 @@ func (a *Agent) action(m *memory, next step) action {
 		return a.label(m.role(), m.others(a.Instance))
 	case stepAccount:
 		return a.account(m.spec, next.account)
-	case stepWait, stepExit:
-		// The loop itself does these.
 	default:
 		return a.replicationAction(m, next)
-	}
-	return func(context.Context) (func(*memory), error) {
-		return nil, fmt.Errorf("no such step: %s", next.kind)
 	}
 }
 

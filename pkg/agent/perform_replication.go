@@ -24,9 +24,10 @@ var errNotElected = errors.New("the right to be the primary has run out")
 
 // replicationAction is what a step of replication does.
 func (a *Agent) replicationAction(m *memory, next step) action {
-	engine, r := a.Driver.(Replicator), m.repl
+	engine, _ := a.Driver.(Replicator)
+	r := m.repl
 	if engine == nil || r == nil {
-		return func(context.Context) (func(*memory), error) { return nil, fmt.Errorf("no such step: %s", next.kind) }
+		return noSuchStep(next)
 	}
 	w := r.Want
 	source := a.sourceOf(&w, m.spec)
@@ -56,8 +57,14 @@ func (a *Agent) replicationAction(m *memory, next step) action {
 		return limited(rebuildTimeout, func(ctx context.Context) (func(*memory), error) {
 			return a.rebuild(ctx, engine, w, source)
 		})
+	default:
+		// The loop itself waits and exits.
+		return noSuchStep(next)
 	}
-	return nil
+}
+
+func noSuchStep(next step) action {
+	return func(context.Context) (func(*memory), error) { return nil, fmt.Errorf("no such step: %s", next.kind) }
 }
 
 func limited(limit time.Duration, do action) action {

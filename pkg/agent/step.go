@@ -202,12 +202,17 @@ func operationStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 			message: "Beginning operation " + asked.ID,
 		})
 	}
-	if op == nil || op.Phase != dbv1.OperationRunning {
+	switch {
+	case op == nil || op.Phase != dbv1.OperationRunning:
 		return step{}, false
-	}
-	if asked != nil && asked.ID == op.ID && asked.Kind != dbv1.OperationRestart {
+	case asked != nil && asked.Kind != dbv1.OperationRestart:
 		return electionOperationStep(o, asked)
 	}
+	return restartStep(o, op)
+}
+
+// restartStep carries a restart of the engine through.
+func restartStep(o *observed, op *dbv1.InstanceOperationStatus) (step, bool) {
 	switch {
 	case !o.operationDown && o.engine != engineDown:
 		return step{
@@ -332,9 +337,16 @@ func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 			return s
 		}
 	}
+	if s, ok := accountStep(o, spec); ok {
+		return s
+	}
+	return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, "")
+}
+
+// accountStep makes accounts. The primary's agent does, and replication carries them.
+func accountStep(o *observed, spec *dbv1.DatabaseInstanceSpec) (step, bool) {
 	if o.repl != nil && o.role() != dbv1.RolePrimary {
-		// The primary's agent makes accounts, and replication carries them.
-		return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, "")
+		return step{}, false
 	}
 	for i := range spec.Accounts {
 		account := &spec.Accounts[i]
@@ -342,10 +354,10 @@ func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 			continue
 		}
 		if s, ok := o.due(step{kind: stepAccount, account: account.Username, phase: dbv1.InstanceRunning, reason: dbv1.ReasonAsExpected}); ok {
-			return s
+			return s, true
 		}
 	}
-	return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, "")
+	return step{}, false
 }
 
 // accountFacts is what became of an account, and of which wish.

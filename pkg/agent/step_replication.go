@@ -42,6 +42,7 @@ func electedDown(o *observed) (step, bool) {
 		return rebuildStep(o, stepRewind, dbv1.InstanceCloning, "Undoing what the data has beyond the history of "+leaderName(r)), true
 	case election.ModeClone:
 		return rebuildStep(o, stepClone, dbv1.InstanceCloning, "Copying the data of "+leaderName(r)), true
+	case election.ModeUnknown, election.ModeDown:
 	case election.ModeReplica, election.ModePrimary:
 		if r.Status.Crashed >= r.crashes && r.Want.Seq >= r.Status.Seq {
 			return step{}, false
@@ -111,6 +112,7 @@ func electedRunning(o *observed) (step, bool) {
 		return step{}, false
 	case election.ModePrimary:
 		return electedPrimary(o, running)
+	case election.ModeUnknown, election.ModeDown, election.ModeRewind, election.ModeClone:
 	}
 	return step{kind: stepStop, phase: dbv1.InstanceStopping, reason: ReasonElecting, message: "Stopping, as the election wants"}, true
 }

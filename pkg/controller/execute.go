@@ -33,35 +33,43 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 	for _, action := range actions {
 		klog.FromContext(ctx).V(2).Info("Executing", "action", action.String())
 		var err error
-		switch a := action.(type) {
+		switch action.(type) {
 		case engine.AddFinalizer:
 			db, err = c.setFinalizers(ctx, db, append(slices.Clone(db.Finalizers), naming.Finalizer))
 		case engine.RemoveFinalizer:
 			db, err = c.setFinalizers(ctx, db, slices.DeleteFunc(slices.Clone(db.Finalizers), func(f string) bool { return f == naming.Finalizer }))
-		case engine.CreateAccounts:
-			err = c.createAccounts(ctx, db, a)
-		case engine.PublishCredentials:
-			err = c.publishCredentials(ctx, db, a)
-		case engine.AddReplicationPassword:
-			err = c.addReplicationPassword(ctx, db)
-		case engine.CreateLease:
-			err = c.createLease(ctx, db)
-		case engine.CreateAuthority:
-			err = c.createAuthority(ctx, db)
-		case engine.IssueCertificate:
-			err = c.issueCertificate(ctx, db, a)
-		case engine.Annotate:
-			err = c.annotate(ctx, db, a)
-		case engine.Delete:
-			err = c.delete(ctx, db, a)
 		default:
-			err = fmt.Errorf("no executor for %T", action)
+			err = c.executeOne(ctx, db, action)
 		}
 		if err != nil {
 			return db, fmt.Errorf("%s: %w", action, err)
 		}
 	}
 	return db, nil
+}
+
+// executeOne carries out an action that leaves the Database itself as it is.
+func (c *Controller) executeOne(ctx context.Context, db *dbv1.Database, action engine.Action) error {
+	switch a := action.(type) {
+	case engine.CreateAccounts:
+		return c.createAccounts(ctx, db, a)
+	case engine.PublishCredentials:
+		return c.publishCredentials(ctx, db, a)
+	case engine.AddReplicationPassword:
+		return c.addReplicationPassword(ctx, db)
+	case engine.CreateLease:
+		return c.createLease(ctx, db)
+	case engine.CreateAuthority:
+		return c.createAuthority(ctx, db)
+	case engine.IssueCertificate:
+		return c.issueCertificate(ctx, db, a)
+	case engine.Annotate:
+		return c.annotate(ctx, db, a)
+	case engine.Delete:
+		return c.delete(ctx, db, a)
+	default:
+		return fmt.Errorf("no executor for %T", action)
+	}
 }
 
 // patchOperation is one operation of a JSON patch (RFC 6902).

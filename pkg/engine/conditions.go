@@ -207,24 +207,9 @@ func (p *planner) reportUpToDate() {
 // staleness is why an instance does not run what the spec says: a refusal first, because no
 // waiting ends it.
 func (p *planner) staleness() (reason, message string) {
-	hash := confighash.ConfigHash(p.shape.Config)
 	for _, name := range p.shape.InstanceNames() {
-		report := p.report(name)
-		if p.isMute(name) {
-			return dbv1.ReasonAgentUnauthorized, p.silence(name)
-		}
-		if report == nil {
-			if before := meta.FindStatusCondition(p.Database.Status.Conditions, dbv1.ConditionUpToDate); before != nil && before.Reason == dbv1.ReasonRestarting && (p.Pods[name] == nil || podTrouble(p.Pods[name]) == "") {
-				// Its pod was deleted for that. A pod that went by itself, or does not come back, is no restart.
-				return dbv1.ReasonRestarting, "instance " + name + " is being restarted"
-			}
-			continue
-		}
-		if c := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Reason == dbv1.ReasonConfigRefused && p.Instances[name].Spec.ConfigHash == hash {
-			return c.Reason, "instance " + name + ": " + c.Message
-		}
-		if report.AppliedConfigHash != hash {
-			return dbv1.ReasonConfigPending, "instance " + name + " has not read the configuration yet"
+		if reason, message := p.instanceStaleness(name); reason != "" {
+			return reason, message
 		}
 	}
 	for _, r := range p.restarts {
@@ -297,4 +282,33 @@ func (p *planner) reportProduction() {
 		return
 	}
 	p.condition(dbv1.ConditionProductionReady, yes, dbv1.ReasonAsExpected, "")
+}
+
+// instanceStaleness is why one instance does not.
+func (p *planner) instanceStaleness(name string) (reason, message string) {
+	report := p.report(name)
+	switch {
+	case p.isMute(name):
+		return dbv1.ReasonAgentUnauthorized, p.silence(name)
+	case report == nil && p.isComingBack(name):
+		return dbv1.ReasonRestarting, "instance " + name + " is being restarted"
+	case report == nil:
+		return "", ""
+	}
+	hash := confighash.ConfigHash(p.shape.Config)
+	refused := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied)
+	if refused != nil && refused.Reason == dbv1.ReasonConfigRefused && p.Instances[name].Spec.ConfigHash == hash {
+		return refused.Reason, "instance " + name + ": " + refused.Message
+	}
+	if report.AppliedConfigHash != hash {
+		return dbv1.ReasonConfigPending, "instance " + name + " has not read the configuration yet"
+	}
+	return "", ""
+}
+
+// isComingBack is true while a pod is away because it was deleted for a restart. One that went by itself,
+// or does not come back, is no restart.
+func (p *planner) isComingBack(name string) bool {
+	before := meta.FindStatusCondition(p.Database.Status.Conditions, dbv1.ConditionUpToDate)
+	return before != nil && before.Reason == dbv1.ReasonRestarting && (p.Pods[name] == nil || podTrouble(p.Pods[name]) == "")
 }

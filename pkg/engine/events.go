@@ -37,9 +37,19 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 	if became(dbv1.ConditionReady) {
 		say(corev1.EventTypeNormal, "Ready", "Clients can read and write at "+after.Endpoint)
 	}
-	for _, e := range electionEvents(before, after) {
-		events = append(events, e)
+	events = append(events, electionEvents(before, after)...)
+	phaseEvents(before, after, say)
+	for _, c := range after.Conditions {
+		planned := c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover)
+		if warns(before, c) && !planned {
+			say(corev1.EventTypeWarning, warningReason(c), fmt.Sprintf("%s: %s", c.Type, c.Message))
+		}
 	}
+	return events
+}
+
+// phaseEvents are those that begin or end a phase.
+func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, message string)) {
 	switch {
 	case after.Phase == dbv1.PhaseScaling && before.Phase != dbv1.PhaseScaling:
 		say(corev1.EventTypeNormal, "ScalingStarted", "Ready instances: "+after.Ready)
@@ -52,12 +62,6 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 	case before.Phase == dbv1.PhasePaused && after.Phase != dbv1.PhasePaused:
 		say(corev1.EventTypeNormal, "Resumed", "The operator acts on the spec again")
 	}
-	for _, c := range after.Conditions {
-		if warns(before, c) && !(c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover)) {
-			say(corev1.EventTypeWarning, warningReason(c), fmt.Sprintf("%s: %s", c.Type, c.Message))
-		}
-	}
-	return events
 }
 
 // warns is true for a condition that has become False or Unknown, or is so for another reason.
