@@ -1,9 +1,6 @@
 package election
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // What comes from outside: the Lease, the outcome of writes, and questions and answers of peers. All of it
 // may be late, doubled, or out of order.
@@ -77,8 +74,9 @@ func (m *Machine) setLease(version string, r Record) {
 		l.firstAt = m.now.Mono
 	}
 	l.known, l.stale, l.version, l.record, l.stillAt = true, false, version, r, m.now.Mono
-	if r.Holder == "" && (r.Epoch >= m.promise.epoch || !m.holds(rulePromiseStands)) {
-		// To whom it was given has released the Lease.
+	if r.Holder == "" && r.Epoch >= m.promise.epoch {
+		// To whom it was given has released the Lease. (One of an earlier epoch, put there by hand, would do no
+		// harm either: it begins the silence anew.)
 		m.promise.until = 0
 	}
 }
@@ -139,6 +137,9 @@ func (m *Machine) learn(instance, name string, r *Record, highest int64) {
 		p.name = name
 	}
 	m.peers[instance] = p
+	if !m.holds(ruleTell) {
+		return
+	}
 	m.disk.HighestEpoch = max(m.disk.HighestEpoch, highest)
 	if r != nil && r.After(&m.disk.Record) && !r.sameContent(&m.disk.Record) {
 		m.disk.Record = *r
@@ -149,7 +150,7 @@ func (m *Machine) learn(instance, name string, r *Record, highest int64) {
 func (m *Machine) seeAnswer(e *Answered) {
 	a := &e.Answer
 	m.learn(a.Instance, a.Name, &a.Record, a.HighestEpoch)
-	if m.holds(ruleToldAsked) {
+	if m.holds(ruleToldAsked) && m.holds(ruleTell) {
 		m.disk.AskedEpoch = max(m.disk.AskedEpoch, a.AskedEpoch)
 	}
 	q := &e.Question
@@ -251,7 +252,7 @@ func (m *Machine) mayAnswer(q *Question) bool {
 		m.following = source{}
 		return false
 	}
-	return m.known() || !m.holds(ruleFence)
+	return m.known()
 }
 
 // fenceAt is the version at which an instance that answers takes its source away; a missing Lease has one, too.
@@ -265,11 +266,4 @@ func (m *Machine) fenceAt() string {
 // fenced: the source was taken away at this version, or at one that may still be the newest.
 func (m *Machine) fenced() bool {
 	return m.disk.Fence != "" && (!m.lease.known || m.disk.Fence == m.fenceAt())
-}
-
-// sameInstance compares the pods of two identities, without their UIDs.
-func sameInstance(a, b string) bool {
-	x, _, _ := strings.Cut(a, "/")
-	y, _, _ := strings.Cut(b, "/")
-	return x == y
 }

@@ -29,8 +29,10 @@ type holding struct {
 	// failed: the last try had no answer, or an answer that was no renewal; unanswered: no answer.
 	failed, unanswered bool
 	promises           round
-	epochs             round
-	identified         time.Duration
+	// epochs is the question for a higher epoch; asked: since the renewal on start.
+	epochs     round
+	asked      bool
+	identified time.Duration
 	// target is the record with the next change in it.
 	target Record
 	shrink shrink
@@ -76,8 +78,7 @@ func (m *Machine) own() bool {
 // claim with a new epoch, like anyone; nothing needs it.)
 func (m *Machine) regain() {
 	r := m.newest()
-	same := m.own() || !m.holds(ruleIdentity) && sameInstance(r.Holder, m.self.Identity) && r.Epoch == m.disk.OwnEpoch
-	if !same || m.mustDown || m.spec.Stop || r.Name != m.disk.Name || !m.fit() ||
+	if !m.own() || m.mustDown || m.spec.Stop || r.Name != m.disk.Name || !m.fit() ||
 		m.disk.Releasing && m.holds(ruleUnsettledRelease) || m.lowered() || m.stalled() || m.restarts.gaveUp(r.Epoch) {
 		return
 	}
@@ -268,15 +269,32 @@ func (m *Machine) goLive(d Durations) {
 		m.askEpochs()
 	}
 	if (!h.renewed || m.now.Fence-h.renewedAt >= d.RenewDeadline) && m.holds(ruleRenewOnStart) {
+		h.asked = false
 		return
 	}
-	if !h.epochs.complete() && m.now.Mono-h.startedAt < m.limits.askOnStart && m.holds(ruleAskOnStart) {
+	if !m.askedOnStart() && m.holds(ruleAskOnStart) {
 		return
 	}
 	h.live, h.primaryAt = true, m.now.Fence
 	if !h.renewed {
 		h.renewedAt = m.now.Fence
 	}
+}
+
+// askedOnStart: all candidates were just asked for a higher epoch, and had the time to answer. What was asked
+// before the renewal does when all have answered; else it may have been asked while nobody could hear it.
+func (m *Machine) askedOnStart() bool {
+	h := m.hold
+	age := m.now.Mono - h.epochs.sentAt.Mono
+	if h.epochs.complete() && age <= m.limits.fresh {
+		return true
+	}
+	if !h.asked {
+		h.asked = true
+		m.askEpochs()
+		return h.epochs.complete()
+	}
+	return age >= m.limits.askOnStart
 }
 
 // identify asks the members whose data they have.

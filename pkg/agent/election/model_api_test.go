@@ -19,6 +19,8 @@ type api struct {
 	tampered bool
 	// deletions: a create that is late by more than one of them is not executed.
 	deletions int
+	// unseen: nobody is told.
+	unseen bool
 }
 
 func (a *api) shown() (string, Record) {
@@ -79,7 +81,10 @@ func (w *world) commit(n *node, a *WriteLease, booted time.Duration) (Outcome, s
 	}
 	w.checkCommit(n, &before, &a.Record, booted)
 	w.api.version++
-	w.api.exists, w.api.record, w.api.last, w.api.since, w.api.tampered = true, a.Record, a.Record, w.now, false
+	w.api.exists, w.api.record, w.api.since = true, a.Record, w.now
+	if n == w.truth.reign {
+		w.api.last, w.api.tampered = a.Record, false
+	}
 	if h := w.api.history; len(h) == 0 || !h[len(h)-1].sameContent(&a.Record) {
 		w.api.history = append(h, a.Record)
 	}
@@ -89,6 +94,9 @@ func (w *world) commit(n *node, a *WriteLease, booted time.Duration) (Outcome, s
 
 // notify is a watch: it may tell every node of a new version.
 func (a *api) notify(w *world) {
+	if a.unseen {
+		return
+	}
 	version, record := a.shown()
 	for _, n := range w.nodes {
 		life := n.life

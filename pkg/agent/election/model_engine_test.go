@@ -91,7 +91,11 @@ type sender struct {
 	connected bool
 	flushed   int
 	sync      Synchronous
+	heardAt   time.Duration
 }
+
+// senderTimeout is how long a primary keeps a connection on which it hears nothing.
+const senderTimeout = 2 * time.Second
 
 // seenMode is what the agent sees: orphans are no server.
 func (e *engine) seenMode() Mode {
@@ -243,7 +247,7 @@ func (e *engine) turn() {
 		e.kill()
 		return
 	}
-	if e.seq == n.want.Seq || n.want.Seq < e.startAfter || n.w.chance(20) || n.stalled && n.want.Mode != ModeDown {
+	if e.seq == n.want.Seq || n.want.Seq < e.startAfter && n.w.without&setOf(contractFacts) == 0 || n.w.chance(20) || n.stalled && n.want.Mode != ModeDown {
 		return
 	}
 	done := false
@@ -302,8 +306,8 @@ func (e *engine) turnReplica() bool {
 	if e.mode == ModeDown {
 		e.mode, e.clean, e.source, e.from = ModeReplica, false, source{}, nil
 		e.replayed = min(e.replayed, int(e.tip.position()))
-		if e.name != e.n.disk.Name {
-			e.n.w.fail("data", "%s starts %s for %s", e.n.instance, e.name, e.n.disk.Name)
+		if e.name != want.Name {
+			e.n.w.fail("data", "%s starts %q for %q", e.n.instance, e.name, want.Name)
 		}
 	}
 	if want.Source == nil {
@@ -352,7 +356,7 @@ func (e *engine) connect() {
 		}
 		return
 	}
-	e.link = &sender{from: e.from, to: e.n, name: e.name, epoch: e.says, connected: true, flushed: int(e.tip.position()), sync: s.sync}
+	e.link = &sender{from: e.from, to: e.n, name: e.name, epoch: e.says, connected: true, flushed: int(e.tip.position()), sync: s.sync, heardAt: e.n.w.now}
 	others := make([]*sender, 0, len(s.senders)+1)
 	for _, o := range s.senders {
 		if o.to == e.n {
@@ -399,15 +403,18 @@ func (e *engine) move() {
 			if n.w.chance(50) {
 				s.sync = e.sync
 			}
-			s.to.engine.receive()
+			if s.to.engine.receive(); n.w.now-s.heardAt > senderTimeout {
+				s.connected = false
+			}
 		}
+		e.senders = slices.DeleteFunc(e.senders, func(s *sender) bool { return !s.connected })
 	}
 }
 
 // receive takes rows from the source, writes them, and says so.
 func (e *engine) receive() {
 	s := e.link
-	if s == nil || e.n.frozen || e.n.stalled {
+	if s == nil || e.n.frozen || e.n.stalled || e.n.w.chance(25) {
 		return
 	}
 	if e.n.watchdog(); e.mode != ModeReplica {
@@ -425,7 +432,7 @@ func (e *engine) receive() {
 	if more := int(p.tip.position() - e.tip.position()); more > 0 {
 		e.tip = p.tip.at(int(e.tip.position()) + 1 + e.n.w.rng.IntN(more))
 	}
-	s.flushed = int(e.tip.position())
+	s.flushed, s.heardAt = int(e.tip.position()), e.n.w.now
 	e.n.w.checkFlush(s)
 	p.release(s)
 }
@@ -434,7 +441,8 @@ func (e *engine) turnPrimary() bool {
 	n := e.n
 	m := n.machine
 	if e.mode != ModePrimary {
-		if m.want.Mode != ModePrimary || n.limited && n.clock().Fence >= n.deadline {
+		late := n.limited && n.clock().Fence >= n.deadline && n.w.without&setOf(contractDeadline) == 0
+		if m.want.Mode != ModePrimary || late {
 			// What was wanted before a pause is wanted no more.
 			return false
 		}
@@ -489,6 +497,7 @@ func (e *engine) turnRebuild() bool {
 			e.tip = e.tip.before
 		}
 		e.consistent, e.replayed = source.depth, min(e.replayed, int(e.tip.position()))
+		n.w.checkCut(n)
 		return true
 	}
 	if source == nil || from.engine.foreign {

@@ -65,6 +65,7 @@ const (
 	faultDurations
 	faultMembers
 	faultStall
+	faultSlowDisk
 	faultKinds
 )
 
@@ -73,7 +74,7 @@ var faultNames = [...]string{
 	"step of the wall clock", "clock out of order", "crash of the agent", "crash between two actions", "crash of the engine",
 	"broken engine", "replaced pod", "deleted pod", "fence by a person", "API down", "Lease deleted", "Lease rolled back",
 	"trouble at the next write", "emptied volume", "foreign volume", "lost data", "switchover", "change of w",
-	"change of durations", "change of members", "stall",
+	"change of durations", "change of members", "stall", "slow disk",
 }
 
 // String implements fmt.Stringer.
@@ -112,7 +113,7 @@ func (f fault) strike(w *world) {
 	switch f.Kind {
 	case faultPartition, faultOneWay, faultPair, faultFromAPI:
 		f.partition(n, end)
-	case faultFreeze, faultPauseAgent, faultSleep, faultClockStep, faultFastClock, faultStall, faultBroken:
+	case faultFreeze, faultPauseAgent, faultSleep, faultClockStep, faultFastClock, faultStall, faultSlowDisk, faultBroken:
 		f.hold(n, end)
 	case faultCrashAgent, faultCrashBetween, faultCrashEngine, faultReplacePod, faultDeletePod, faultFence:
 		f.crash(n, end)
@@ -178,6 +179,9 @@ func (f fault) hold(n *node, end func(func())) {
 	case faultStall:
 		n.stalled = true
 		end(func() { n.stalled = false })
+	case faultSlowDisk:
+		n.slow = true
+		end(func() { n.slow = false })
 	case faultBroken:
 		n.broken = true
 		n.engine.crash()
@@ -186,9 +190,13 @@ func (f fault) hold(n *node, end func(func())) {
 	}
 }
 
-// thaw lets everything run again: the watchdog first.
+// thaw lets everything run again: the watchdog first, where commits wait for nobody; where they wait for
+// others, those others must do.
 func (n *node) thaw() {
 	n.setClock(n.rate, false)
+	if n.frozen && n.engine.sync.W > 0 && n.w.api.last.W > 0 {
+		n.watchdogAt = n.w.now + n.w.between(100, 1500)
+	}
 	n.frozen = false
 	n.wake()
 }
@@ -203,6 +211,9 @@ func (f fault) crash(n *node, end func(func())) {
 	case faultCrashEngine:
 		n.engine.crash()
 	case faultReplacePod:
+		if n.limited && n.engine.sync.W == 0 && n.engine.canAcknowledge() {
+			n.ghostUntil = n.w.now + time.Duration(float64(n.deadline-n.clock().Fence)/n.rate)
+		}
 		n.frozen = false
 		n.setClock(n.rate, false)
 		n.boot(true)
@@ -230,14 +241,14 @@ func (f fault) crash(n *node, end func(func())) {
 }
 
 // tamper changes the Lease by hand. What the guarantee leaves out is left out: that some do not know yet
-// what stood there.
+// what stood there (unless Arg is 100 or more).
 func (f fault) tamper(w *world) {
 	a := &w.api
 	if !a.exists || len(a.history) == 0 {
 		return
 	}
 	for _, n := range w.nodes {
-		if r := n.machine.newest(); n.frozen || n.paused || n.disk.HighestEpoch < a.last.Epoch || !r.sameContent(&a.last) && r.Epoch > 0 {
+		if r := n.machine.newest(); f.Arg < 100 && (n.frozen || n.paused || n.disk.HighestEpoch < a.last.Epoch || !r.sameContent(&a.last) && r.Epoch > 0) {
 			return
 		}
 	}
@@ -247,7 +258,7 @@ func (f fault) tamper(w *world) {
 	if f.Kind == faultLeaseDeleted {
 		a.exists, a.record = false, Record{}
 	} else {
-		a.record = a.history[len(a.history)-1-f.Arg%len(a.history)]
+		a.record = a.history[len(a.history)-1-f.Arg%100%len(a.history)]
 	}
 	a.tampered = !a.exists || !a.record.sameContent(&a.last)
 	w.log("API: exists %v holder %s epoch %d w %d candidates %v", a.exists, a.record.Holder, a.record.Epoch, a.record.W, a.record.Candidates)
@@ -263,6 +274,9 @@ const (
 	atWriteCrash
 	atWriteFreeze
 	atWriteLateAndCrash
+	atWriteLateAndCutOff
+	atWritePause
+	atWriteRestored
 	atWrites
 )
 
@@ -294,6 +308,10 @@ func (w *world) strikeArmed(n *node, a *WriteLease, arrive func()) bool {
 	case atWriteLost:
 	case atWriteLate:
 		w.after(f.For, quiet)
+	case atWriteLateAndCutOff:
+		w.after(f.For, quiet)
+		cut := fault{Kind: faultFromAPI, Node: n.index, For: f.For + 5*time.Second}
+		w.after(0, func() { cut.strike(w) })
 	case atWriteCutOff:
 		w.after(w.between(1, 30), quiet)
 		cut := fault{Kind: faultFromAPI, Node: n.index, For: f.For}
@@ -313,8 +331,39 @@ func (w *world) strikeArmed(n *node, a *WriteLease, arrive func()) bool {
 		w.after(w.between(1, 30), quiet)
 		freeze := fault{Kind: faultFreeze, Node: n.index, For: f.For}
 		w.after(0, func() { freeze.strike(w) })
+	case atWritePause:
+		// What comes back waits for the process.
+		w.after(w.between(1, 30), arrive)
+		pause := fault{Kind: faultPauseAgent, Node: n.index, For: f.For}
+		w.after(0, func() { pause.strike(w) })
+	case atWriteRestored:
+		w.after(w.between(1, 30), func() { w.restored(quiet) })
+		w.after(0, func() {
+			if n.life == life {
+				n.boot(false)
+			}
+		})
 	}
 	return true
+}
+
+// restored commits a write, and puts the Lease back to what it was before anyone sees.
+func (w *world) restored(write func()) {
+	before, reign := w.api, w.truth.reign
+	w.api.unseen = true
+	write()
+	w.api.unseen = false
+	if w.api.record.Epoch == before.record.Epoch || w.api.version == before.version {
+		w.api.notify(w)
+		return
+	}
+	w.log("API: the Lease is put back")
+	before.version = w.api.version + 1
+	if before.exists {
+		// One that is missing again looks as if it had been missing all the time.
+		before.since = w.now
+	}
+	w.api, w.truth.reign = before, reign
 }
 
 // ruin takes the data away, unless that is a second failure before the first was recovered from.
@@ -410,7 +459,7 @@ func (w *world) heal() {
 		clear(w.cut[i])
 	}
 	for _, n := range w.nodes {
-		n.stalled, n.broken, n.crashIn, n.fenced, n.paused = false, false, 0, false, false
+		n.stalled, n.slow, n.broken, n.crashIn, n.fenced, n.paused = false, false, false, 0, false, false
 		if n.deleted {
 			n.deleted = false
 			n.boot(true)

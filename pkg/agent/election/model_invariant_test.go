@@ -70,9 +70,17 @@ func (w *world) checkAlone(n *node, does string) {
 	if w.truth.reign != n {
 		w.fail("one primary", "%s %s, and the Lease was given to %s", n.instance, does, w.truth.reign.instance)
 	}
+	w.checkOthers(n, does)
+}
+
+// checkOthers: nobody else can acknowledge a write, nor can the pod that this one replaced.
+func (w *world) checkOthers(n *node, does string) {
 	for _, other := range w.nodes {
 		if other != n && other.engine.canAcknowledge() {
 			w.fail("one primary", "%s %s while %s can acknowledge writes", n.instance, does, other.instance)
+		}
+		if other.ghostUntil > w.now {
+			w.fail("one primary", "%s %s while the pod of %s that was replaced can acknowledge writes", n.instance, does, other.instance)
 		}
 	}
 }
@@ -93,6 +101,20 @@ func (w *world) checkCopies(n *node, r *Record, last *row, when string) {
 	}
 	if copies < r.W {
 		w.fail("rows on w names", "row %d of %s is on %d of %v when %s, and w is %d", last.id, n.instance, copies, r.Names(), when, r.W)
+	}
+}
+
+// checkCut looks at data of which something was cut off.
+func (w *world) checkCut(n *node) {
+	reign := w.truth.reign
+	if reign == nil || reign.engine.mode != ModePrimary || !w.api.last.Has(n.engine.name) {
+		return
+	}
+	for r := reign.engine.tip; r != nil; r = r.before {
+		if r.quorum > 0 {
+			w.checkCopies(reign, &w.api.last, r, "data of "+n.instance+" is cut off")
+			return
+		}
 	}
 }
 
@@ -136,7 +158,7 @@ func (w *world) checkPromoted(n *node) {
 	switch {
 	case e.tip == nil || e.foreign:
 		w.fail("nothing empty or foreign", "%s is promoted with data that is empty or foreign", n.instance)
-	case e.name != n.disk.Name || int(e.tip.position()) < e.consistent:
+	case e.name != n.want.Name || int(e.tip.position()) < e.consistent:
 		w.fail("data", "%s is promoted with data that is not whole", n.instance)
 	}
 	w.checkAlone(n, "is promoted")
@@ -308,11 +330,7 @@ func (w *world) checkClaim(n *node, before, after *Record, booted time.Duration)
 
 // checkTakeover looks at a claim of one who is not the primary already.
 func (w *world) checkTakeover(n *node, before *Record) {
-	for _, other := range w.nodes {
-		if other != n && other.engine.canAcknowledge() {
-			w.fail("one primary", "%s claims while %s can acknowledge writes", n.instance, other.instance)
-		}
-	}
+	w.checkOthers(n, "claims")
 	if w.truth.forced {
 		w.truth.durable = nil
 	}

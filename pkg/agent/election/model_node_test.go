@@ -27,15 +27,16 @@ type node struct {
 	fast bool
 	// frozen: nothing runs. paused: the agent alone does not run.
 	frozen, paused bool
-	stalled        bool
-	healthyAt      time.Duration
-	deleted        bool
-	fenced         bool
-	force          string
-	stamps         int64
-	handover       string
-	handoverTo     string
-	identityText   string
+	// stalled: the volume does not answer. slow: it takes its time.
+	stalled, slow bool
+	healthyAt     time.Duration
+	deleted       bool
+	fenced        bool
+	force         string
+	stamps        int64
+	handover      string
+	handoverTo    string
+	identityText  string
 	// outbox are actions that wait for an earlier Persist.
 	outbox []Action
 	busy   bool
@@ -43,13 +44,15 @@ type node struct {
 	crashIn int
 	// want is what the engine is led to.
 	want Want
-	// deadline is the watchdog's.
-	deadline time.Duration
-	limited  bool
-	backlog  []func()
-	replies  map[int64]func(Answer)
-	tokens   int64
-	promised promised
+	// deadline is the watchdog's; before watchdogAt it does not run.
+	deadline, watchdogAt time.Duration
+	limited              bool
+	backlog              []func()
+	replies              map[int64]func(Answer)
+	tokens               int64
+	promised             promised
+	// ghostUntil is until when the pod that this one replaced may run still, where nobody reaches it.
+	ghostUntil time.Duration
 	// looking: facts are on their way.
 	looking bool
 	// broken: the engine does not start as primary.
@@ -94,6 +97,9 @@ func (n *node) boot(newPod bool) {
 	if newPod {
 		n.uid++
 		n.identityText = n.instance + "/" + strconv.Itoa(n.uid)
+		if n.w.without&setOf(ruleIdentity) != 0 {
+			n.identityText = n.instance
+		}
 	}
 	n.life++
 	n.outbox, n.busy, n.backlog, n.replies, n.crashIn = nil, false, nil, map[int64]func(Answer){}, 0
@@ -192,7 +198,7 @@ func (n *node) report(facts *Facts) {
 
 // watchdog kills the engine when the agent does not, in time.
 func (n *node) watchdog() {
-	if n.limited && !n.frozen && n.engine.mode != ModeDown && n.clock().Fence >= n.deadline {
+	if n.limited && !n.frozen && n.w.now >= n.watchdogAt && n.engine.mode != ModeDown && n.clock().Fence >= n.deadline {
 		n.w.log("%s: watchdog", n.instance)
 		n.engine.kill()
 		n.engine.ended()
@@ -240,7 +246,7 @@ func (n *node) step(e Event) {
 	n.deadline, n.limited = m.Deadline()
 	if m.want.Seq != before {
 		n.w.log("%s: %T: want %s source %v epoch %d sync %v admit %v", n.instance, e, m.want.Mode, m.want.Source, m.want.Epoch, m.want.Synchronous, m.want.Admit)
-		if m.want.Mode == ModeDown {
+		if m.want.Mode == ModeDown || n.w.without&setOf(contractWant) != 0 {
 			n.want = m.want
 		} else {
 			actions = append(actions, wantAction{m.want})
@@ -282,7 +288,8 @@ func (n *node) carryOut() {
 				return
 			}
 		}
-		if p, ok := a.(Persist); ok && (n.stalled || n.w.chance(40)) {
+		if p, ok := a.(Persist); ok && (n.stalled || n.slow || n.w.chance(40)) {
+			n.hurry()
 			n.busy = true
 			n.persist(life, p)
 			return
@@ -292,9 +299,29 @@ func (n *node) carryOut() {
 	}
 }
 
+// hurry does what should wait for a Persist, where that contract was removed.
+func (n *node) hurry() {
+	if n.w.without&setOf(contractOrder) == 0 {
+		return
+	}
+	hasty := n.outbox
+	n.outbox = nil
+	for _, a := range hasty {
+		if _, waits := a.(Persist); waits {
+			n.outbox = append(n.outbox, a)
+		} else {
+			n.act(a)
+		}
+	}
+}
+
 // persist writes to the volume, which takes a while.
 func (n *node) persist(life int, p Persist) {
-	n.w.after(n.w.between(1, 20), func() {
+	takes := n.w.between(1, 20)
+	if n.slow {
+		takes = n.w.between(300, 2000)
+	}
+	n.w.after(takes, func() {
 		switch {
 		case n.life != life:
 		case n.stalled || n.frozen:

@@ -26,7 +26,7 @@ var (
 	ruins   = []faultKind{faultEmptyVolume, faultForeignVolume, faultLoseData}
 	tampers = []faultKind{faultLeaseDeleted, faultLeaseRolledBack}
 	wishes  = []faultKind{faultSwitchover, faultChangeW, faultDurations, faultMembers, faultDeletePod, faultFence}
-	engines = []faultKind{faultCrashEngine, faultBroken, faultStall}
+	engines = []faultKind{faultCrashEngine, faultBroken, faultStall, faultSlowDisk}
 )
 
 var themes = []theme{

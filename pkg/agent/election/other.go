@@ -15,8 +15,11 @@ func (m *Machine) evaluateOther() {
 // known: the position is what the data has, and nothing can be added to it: there is no source, and
 // replay stands still; or the engine was stopped cleanly.
 func (m *Machine) known() bool {
-	if !m.whole() || m.want.Source != nil || m.want.Mode != m.facts.Mode {
+	if !m.whole() || m.want.Mode != m.facts.Mode {
 		return false
+	}
+	if m.want.Source != nil {
+		return !m.holds(ruleFence)
 	}
 	if m.facts.Mode != ModeReplica && m.facts.Mode != ModeDown {
 		return false
@@ -80,11 +83,11 @@ func (m *Machine) runs(next source) bool {
 	return false
 }
 
-// beginClone gives the new data its name before there is data.
+// beginClone gives the new data its name before there is data: what the old name stood for is gone. (As long
+// as it is not whole, Rebuilding keeps it from answering and claiming; the name keeps it from being
+// counted as what it was.)
 func (m *Machine) beginClone(next source) {
-	if m.disk.Name == "" || m.holds(ruleNewName) {
-		m.disk.Name = m.self.NewName()
-	}
+	m.disk.Name = m.self.NewName()
 	m.disk.Rebuilding, m.rebuild, m.rebuildFrom = true, WayClone, next
 	m.disk.Chain = nil
 }

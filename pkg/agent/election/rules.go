@@ -28,14 +28,14 @@ const (
 	ruleNoClaimUnderPromise
 	// Under a promise an instance does not answer with a position.
 	ruleNoAnswerUnderPromise
-	// Only a release of whom it was given to, or of a later one, ends a promise.
-	rulePromiseStands
 	// A claim whose outcome is unknown refuses promises and positions.
 	ruleUnknownClaim
 	// A fenced peer promises nothing at that version.
 	ruleFencedPromise
 	// A peer that knows something newer promises nothing.
 	ruleNewerPromise
+	// And it says so in every answer.
+	ruleTell
 	// Only the promises of all candidates count as a renewal.
 	rulePromiseOfAll
 	// A holder that starts asks candidates for a higher epoch.
@@ -86,7 +86,7 @@ const (
 	ruleRestartOnce
 	// An engine that does not come back is given up.
 	ruleRestartBound
-	// Only the same pod takes its Lease up again.
+	// Only the same pod takes its Lease up again: a pod is told by its UID (which is the caller's to add).
 	ruleIdentity
 	// Without a renewal for renewDeadline the engine is killed.
 	ruleDeadline
@@ -98,8 +98,6 @@ const (
 	ruleRejoin
 	// A replica that does not know its source's last epoch is not waited for.
 	ruleSourceEpoch
-	// Data that is copied anew has a new name.
-	ruleNewName
 	// Data that was lost has no name any more.
 	ruleLostName
 	// Data of another system is not touched.
