@@ -166,14 +166,15 @@ $
 $
 `
 
-// makeFileSystem puts a file system into a file, without touching more of it than needed.
+// makeFileSystem puts a file system into a file, without touching more of it than needed, and without room kept for shared blocks: the
+// user of the volume gets what he asked for.
 func makeFileSystem(ctx context.Context, file string) error {
 	prototype := file + ".proto"
 	if err := os.WriteFile(prototype, []byte(contents), 0o600); err != nil {
 		return fmt.Errorf("describing a file system: %w", err)
 	}
 	defer func() { _ = os.Remove(prototype) }()
-	return runTool(ctx, "mkfs.xfs", "-q", "-f", "-K", "-p", prototype, file)
+	return runTool(ctx, "mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=0", "-p", prototype, file)
 }
 
 // runTool runs a program of xfsprogs.
