@@ -35,6 +35,7 @@ type Elector interface {
 	SeeEngine(facts election.Facts)
 	SeeSpec(spec election.Spec, like metav1.ObjectMeta)
 	DataMade(name string)
+	DataLost()
 	// Status is what it knows.
 	Status() elector.Status
 	// Expired says, by the clock, that no primary may run now. It is asked right before the engine is
@@ -158,6 +159,11 @@ func (a *Agent) tellElection(m *memory) {
 // nameData tells of data that was just made, or is from before there was an election.
 func (a *Agent) nameData(m *memory) {
 	r := m.repl
+	if r.told && r.Disk.Name != "" && !r.Disk.Rebuilding && !m.volumeStale && m.volume != nil && m.volume.State == VolumeEmpty {
+		// Somebody emptied the volume: what comes in its place is other data.
+		a.elector.DataLost()
+		return
+	}
 	if !r.told || r.Disk.Name != "" || r.named != "" || !m.hasData() || m.foreign(m.spec) {
 		return
 	}

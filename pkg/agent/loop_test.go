@@ -84,7 +84,7 @@ func (d *fakeDriver) load() {
 
 // refusal is what a session meets with the configuration that was read last. Its lock is held.
 func (d *fakeDriver) refusal() *Refusal {
-	if d.loads[len(d.loads)-1] == lockedOut {
+	if n := len(d.loads); n > 0 && d.loads[n-1] == lockedOut {
 		return &Refusal{Setting: "a new session", Words: "no such library"}
 	}
 	return nil

@@ -63,9 +63,24 @@ func (p *planner) planRunning() {
 // look gathers what everything else judges by.
 func (p *planner) look() {
 	p.shape = p.engine.Shape(p.Database)
+	p.keepInstances()
 	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
 	p.election = readElection(p.Observation)
 	p.primary = p.judgePrimary()
+}
+
+// keepInstances takes no instance away: one that leaves must first leave the candidates of the record,
+// which is not built yet. A gap says so.
+func (p *planner) keepInstances() {
+	if !p.shape.Elects {
+		return
+	}
+	for i := range p.shape.Groups {
+		group := &p.shape.Groups[i]
+		if set := p.StatefulSets[group.Name]; set != nil && set.Spec.Replicas != nil {
+			group.Replicas = max(group.Replicas, *set.Spec.Replicas)
+		}
+	}
 }
 
 // planChanges adds what is to be written. Everything that a finalizer must undo comes after it.

@@ -210,6 +210,12 @@ var guards = []struct {
 // guard names the guard that holds each wanted restart: at most one is left without.
 func (p *planner) guard(wanted []restart) []restart {
 	c := &circumstances{disrupted: p.disrupted(), hasWindows: p.Database.Spec.Maintenance != nil && len(p.Database.Spec.Maintenance.Windows) > 0}
+	for _, name := range p.shape.InstanceNames() {
+		// What is ready now may be about to stop.
+		if c.disrupted == "" && p.isRestarting(name) {
+			c.disrupted = name
+		}
+	}
 	// A window that cannot be read is closed; validation says why.
 	c.window, _ = maintenance.At(p.Database.Spec.Maintenance, p.Now)
 	for i := range wanted {

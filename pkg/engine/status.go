@@ -169,7 +169,8 @@ func (p *planner) reportReady() {
 // reportPhase is the one word for all that.
 func (p *planner) reportPhase() {
 	p.status.Phase = p.phase()
-	if p.isTrue(dbv1.ConditionUpToDate) && p.isTrue(dbv1.ConditionReady) {
+	// While a spec breaks a rule, UpToDate speaks of the one before.
+	if p.isTrue(dbv1.ConditionValidated) && p.isTrue(dbv1.ConditionUpToDate) && p.isTrue(dbv1.ConditionReady) {
 		p.status.CurrentVersion = p.Database.Spec.Version
 	}
 	health := dbv1.HealthStatus{Status: "Healthy"}

@@ -283,6 +283,11 @@ func (e *Elector) DataMade(name string) {
 	e.post(func(ctx context.Context) { e.step(ctx, election.DataMade{Name: name}) })
 }
 
+// DataLost tells that the data is gone, although its name was kept.
+func (e *Elector) DataLost() {
+	e.post(func(ctx context.Context) { e.step(ctx, election.DataLost{}) })
+}
+
 // mono is the time since the elector was made, on the monotonic clock: reads are timed with it.
 func (e *Elector) mono() time.Duration { return e.Clock.Read().Mono - e.line.start.Mono }
 

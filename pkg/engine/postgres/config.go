@@ -95,6 +95,9 @@ func keptLog(volume *resource.Quantity) map[string]string {
 		const mega = 1 << 20
 		size := volume.Value() / mega
 		settings["wal_keep_size"] = strconv.FormatInt(min(max(size/16, 64), 512), 10) + "MB"
+		// Beside the data there must be room for the log between two checkpoints.
+		settings["max_wal_size"] = strconv.FormatInt(min(max(size/6, 48), 1024), 10) + "MB"
+		settings["min_wal_size"] = strconv.FormatInt(min(max(size/12, 32), 80), 10) + "MB"
 		settings["max_slot_wal_keep_size"] = strconv.FormatInt(max(size/2, 64), 10) + "MB"
 	}
 	return settings

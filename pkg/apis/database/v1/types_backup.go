@@ -11,7 +11,7 @@ import (
 // +genclient
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=databasebackups,shortName=dbb,categories=databases
+// +kubebuilder:resource:path=databasebackups,shortName=dbb,categories=dbs
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Database",type=string,JSONPath=`.spec.databaseName`
 // +kubebuilder:printcolumn:name="Method",type=string,JSONPath=`.spec.method`

@@ -16,7 +16,7 @@ import (
 // +genclient:method=UpdateScale,verb=update,subresource=scale,input=k8s.io/api/autoscaling/v1.Scale,result=k8s.io/api/autoscaling/v1.Scale
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=databases,shortName=db,categories=databases
+// +kubebuilder:resource:path=databases,shortName=db,categories=dbs
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.topology.replicas,statuspath=.status.readyReplicas,selectorpath=.status.selector
 // +kubebuilder:printcolumn:name="Engine",type=string,JSONPath=`.spec.engine`

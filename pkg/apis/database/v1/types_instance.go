@@ -11,7 +11,7 @@ import (
 // +genclient
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=databaseinstances,shortName=dbi,categories=databases
+// +kubebuilder:resource:path=databaseinstances,shortName=dbi,categories=dbs
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Database",type=string,JSONPath=`.spec.databaseName`
 // +kubebuilder:printcolumn:name="Role",type=string,JSONPath=`.status.role`
