@@ -238,7 +238,7 @@ func (m *Machine) promises(q *Question) bool {
 // answer: as the best it would keep the others from claiming.
 func (m *Machine) mayAnswer(q *Question) bool {
 	switch {
-	case m.hold != nil, !m.fit(), m.mustDown, m.spec.Stop, m.stalled(), m.claiming() && m.holds(ruleUnknownClaim):
+	case m.hold != nil, !m.fit(), m.mustDown, m.spec.Stop, m.stalled(), m.failing(), m.claiming() && m.holds(ruleUnknownClaim):
 		return false
 	case m.lease.version != q.Version || !m.fresh():
 		return false

@@ -105,7 +105,7 @@ func (m *Machine) evaluateClaim() {
 // nobody has its promise.
 func (m *Machine) mayClaim() bool {
 	switch {
-	case !m.fit(), m.mustDown, m.spec.Stop, m.disk.Releasing, m.lease.stale, m.stalled():
+	case !m.fit(), m.mustDown, m.spec.Stop, m.disk.Releasing, m.lease.stale, m.stalled(), m.failing():
 		return false
 	case m.promised() && m.holds(ruleNoClaimUnderPromise):
 		return false

@@ -53,13 +53,20 @@ type admission struct {
 type restarts struct {
 	any bool
 	at  time.Duration
-	// gave is true after epoch was given up.
-	gave  bool
-	epoch int64
+	// gave is true after epoch was given up, at gaveAt.
+	gave   bool
+	epoch  int64
+	gaveAt time.Duration
 }
 
 // gaveUp: the epoch was given up because the engine does not come back.
 func (r *restarts) gaveUp(epoch int64) bool { return r.gave && r.epoch == epoch }
+
+// failing: the engine was given up not long ago. Others are to have a chance: as the last holder this
+// instance has most of the log, and would win again and again.
+func (m *Machine) failing() bool {
+	return m.restarts.gave && m.now.Mono-m.restarts.gaveAt < 2*m.durations().Lease
+}
 
 func (m *Machine) newHold(epoch int64) *holding {
 	return &holding{

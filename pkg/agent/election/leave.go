@@ -84,7 +84,7 @@ func (m *Machine) beginLeaving() {
 	switch {
 	case m.disk.Name == "", h.live && m.failed():
 		h.leaving = &leaving{must: true, kill: true, since: m.now.Mono}
-		m.restarts.epoch, m.restarts.gave = h.epoch, true
+		m.restarts.epoch, m.restarts.gave, m.restarts.gaveAt = h.epoch, true, m.now.Mono
 	case m.spec.Stop:
 		h.leaving = &leaving{must: true, since: m.now.Mono}
 		if h.live {

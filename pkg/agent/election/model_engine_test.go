@@ -288,7 +288,7 @@ func (e *engine) closeLog() {
 	e.tip = e.n.w.newRow(e.tip, e.epoch)
 	for _, s := range e.senders {
 		r := &s.to.engine
-		if e.n.w.chance(85) && r.link == s && r.reaches(e.n) && !s.to.frozen && !s.to.stalled {
+		if (e.n.w.calm || e.n.w.chance(85)) && r.link == s && r.reaches(e.n) && !s.to.frozen && !s.to.stalled {
 			r.tip = e.tip
 			s.flushed = r.tip.depth
 			e.n.w.checkFlush(s)
@@ -446,7 +446,8 @@ func (e *engine) turnPrimary() bool {
 			// What was wanted before a pause is wanted no more.
 			return false
 		}
-		if e.mode == ModeDown && n.broken {
+		if n.broken {
+			e.crash()
 			return false
 		}
 		e.becomePrimary()

@@ -172,10 +172,9 @@ func (f fault) hold(n *node, end func(func())) {
 			// Without synchronous replicas the clocks are all that there is.
 			return
 		}
-		rate := n.rate
 		n.setClock(4, n.asleep)
 		n.fast = true
-		end(func() { n.setClock(rate, n.asleep) })
+		end(func() { n.setClock(n.ownRate, n.asleep) })
 	case faultStall:
 		n.stalled = true
 		end(func() { n.stalled = false })

@@ -18,9 +18,9 @@ type node struct {
 	disk    Disk
 	engine  engine
 	// rate is how fast its clocks are; they were last set at setAt, to set.
-	rate  float64
-	setAt time.Duration
-	set   Now
+	rate, ownRate float64
+	setAt         time.Duration
+	set           Now
 	// asleep: the monotonic clock stands still.
 	asleep bool
 	// fast: its clocks are out of order.

@@ -38,6 +38,8 @@ type world struct {
 	durations Durations
 	without   ruleSet
 	lossy     bool
+	// calm: what usually works does work.
+	calm bool
 	// cut[a][b]: what a sends does not reach b; the API has the last index.
 	cut [][]bool
 	// armed are faults that wait for a write of the Lease that says something new.
@@ -91,7 +93,8 @@ func newWorld(s schedule, without ruleSet, tracing bool) *world {
 		w.cut[i] = make([]bool, s.Nodes+1)
 	}
 	for i := range s.Nodes {
-		n := &node{w: w, index: i, instance: instanceNames[i], rate: 0.955 + 0.09*w.rng.Float64()}
+		n := &node{w: w, index: i, instance: instanceNames[i], ownRate: 0.955 + 0.09*w.rng.Float64()}
+		n.rate = n.ownRate
 		n.engine = engine{n: n, mode: ModeDown}
 		w.nodes = append(w.nodes, n)
 	}

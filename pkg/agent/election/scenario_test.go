@@ -1,0 +1,272 @@
+package election
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// Scenarios: what must happen, and within which time, when one thing goes wrong. Each is gone through with
+// many seeds. Times are the model's: durations are less than half of the default ones.
+
+// scenario is a world in which a database has settled.
+type scenario struct {
+	*testing.T
+	*world
+}
+
+// settled runs something on databases that have a primary, all candidates, and w.
+func settled(t *testing.T, nodes, w int, do func(s *scenario)) {
+	t.Helper()
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprintf("Seed%d", seed), func(t *testing.T) {
+			t.Parallel()
+			s := &scenario{T: t, world: newWorld(schedule{Seed: seed, Nodes: nodes, W: w}, 0, true)}
+			s.calm = true
+			s.until(9 * time.Second)
+			if r := &s.api.record; len(r.Candidates) != nodes || r.W != w || s.truth.acknowledged == 0 {
+				s.story("the database is not whole: %+v", r)
+			}
+			do(s)
+			if s.violation != "" {
+				s.story("an invariant is broken")
+			}
+		})
+	}
+}
+
+// story fails with what happened.
+func (s *scenario) story(format string, args ...any) {
+	s.Helper()
+	s.Fatalf("%s\n%s", s.world.story(), fmt.Sprintf(format, args...))
+}
+
+// strikes lets something go wrong now.
+func (s *scenario) strikes(f fault) {
+	s.after(0, func() { f.strike(s.world) })
+	s.until(s.now)
+}
+
+// within waits for something, and fails when it takes too long.
+func (s *scenario) within(limit time.Duration, what string, is func() bool) time.Duration {
+	s.Helper()
+	begin := s.now
+	for !is() {
+		if s.now-begin > limit || s.violation != "" {
+			s.story("%s: not within %s", what, limit)
+		}
+		s.until(s.now + 50*time.Millisecond)
+	}
+	return s.now - begin
+}
+
+// primary: clients of another node than before are told of commits.
+func (s *scenario) primaryOtherThan(before *node) func() bool {
+	return func() bool { return s.reigning() != before && s.reigning().engine.canAcknowledge() }
+}
+
+// stays: the primary does not change, nor stop, and acknowledges.
+func (s *scenario) stays(n *node, d time.Duration) {
+	s.Helper()
+	hold, acknowledged := n.machine.hold, s.truth.acknowledged
+	s.until(s.now + d)
+	if n.machine.hold != hold || s.reigning() != n || !n.engine.canAcknowledge() {
+		s.story("%s did not stay the primary", n.instance)
+	}
+	if s.truth.acknowledged == acknowledged {
+		s.story("%s acknowledges nothing", n.instance)
+	}
+}
+
+// forEver is longer than any scenario.
+const forEver = time.Hour
+
+// The API server being away causes no restart, no demotion and no failover.
+func TestScenarioAPIAway(t *testing.T) {
+	settled(t, 3, 1, func(s *scenario) {
+		s.strikes(fault{Kind: faultAPIDown, For: time.Minute})
+		s.stays(s.reigning(), 2*time.Minute)
+	})
+}
+
+// Nor does its being away for the holder alone.
+func TestScenarioHolderCutOffFromAPI(t *testing.T) {
+	settled(t, 4, 0, func(s *scenario) {
+		s.strikes(fault{Kind: faultFromAPI, Node: holder, For: time.Minute})
+		s.stays(s.reigning(), 2*time.Minute)
+	})
+}
+
+// A holder whose container restarts while the API is away is the primary again, by the promises of all.
+func TestScenarioRestartWithoutAPI(t *testing.T) {
+	settled(t, 3, 1, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultAPIDown, For: forEver})
+		s.until(s.now + 20*time.Second)
+		s.strikes(fault{Kind: faultCrashAgent, Node: holder})
+		s.within(6*time.Second, "the same primary", n.engine.canAcknowledge)
+	})
+}
+
+// A single instance needs nobody, not even the API.
+func TestScenarioSingle(t *testing.T) {
+	settled(t, 1, 0, func(s *scenario) {
+		n, version := s.reigning(), s.api.version
+		s.strikes(fault{Kind: faultAPIDown, For: forEver})
+		s.stays(n, time.Minute)
+		s.strikes(fault{Kind: faultCrashAgent})
+		s.within(4*time.Second, "the same primary", n.engine.canAcknowledge)
+		if s.api.version != version {
+			s.story("a sole candidate renews")
+		}
+	})
+}
+
+// A holder that is frozen, or cut off, is followed by another after leaseDuration and a moment.
+func TestScenarioFailover(t *testing.T) {
+	for _, kind := range []faultKind{faultFreeze, faultPartition} {
+		t.Run(kind.String(), func(t *testing.T) {
+			settled(t, 3, 1, func(s *scenario) {
+				n := s.reigning()
+				s.strikes(fault{Kind: kind, Node: holder, For: forEver})
+				s.within(modelDurations.Lease+7*time.Second, "another primary", s.primaryOtherThan(n))
+			})
+		})
+	}
+}
+
+// A holder that is stopped on purpose hands over.
+func TestScenarioStop(t *testing.T) {
+	for _, kind := range []faultKind{faultDeletePod, faultFence} {
+		t.Run(kind.String(), func(t *testing.T) {
+			settled(t, 3, 1, func(s *scenario) {
+				n := s.reigning()
+				s.strikes(fault{Kind: kind, Node: holder, For: forEver})
+				s.within(6*time.Second, "another primary", s.primaryOtherThan(n))
+			})
+		})
+	}
+}
+
+// A switchover takes no longer because promises were given just before: the release ends them.
+func TestScenarioSwitchoverAfterPromises(t *testing.T) {
+	settled(t, 3, 0, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultFromAPI, Node: holder, For: 6 * time.Second})
+		s.until(s.now + 8*time.Second)
+		s.strikes(fault{Kind: faultSwitchover})
+		s.within(6*time.Second, "another primary", s.primaryOtherThan(n))
+	})
+}
+
+// A holder whose engine is broken gives up, though its agent is well.
+func TestScenarioBrokenEngine(t *testing.T) {
+	settled(t, 3, 1, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultBroken, Node: holder, For: forEver})
+		s.within(modelLimits.restart+6*time.Second, "another primary", s.primaryOtherThan(n))
+	})
+}
+
+// A holder that reaches neither the API nor everyone else does not keep those that it reaches from
+// electing another, as long as that may last.
+func TestScenarioPartlyCutOff(t *testing.T) {
+	settled(t, 4, 1, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultFromAPI, Node: holder, For: forEver})
+		s.strikes(fault{Kind: faultPair, Node: holder, For: forEver})
+		s.within(4*modelDurations.Lease, "another primary", s.primaryOtherThan(n))
+	})
+}
+
+// With two instances, data that was lost is made anew, though it is the only one that commits wait for.
+func TestScenarioOnlyReplicaEmptied(t *testing.T) {
+	settled(t, 2, 1, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultEmptyVolume, Node: replica1})
+		s.within(15*time.Second, "a whole database", func() bool {
+			r := &s.api.record
+			return n.engine.canAcknowledge() && len(r.Candidates) == 2 && !s.truth.gone[r.Candidates[1].Name]
+		})
+	})
+}
+
+// All but one of the old names are gone at once, and come back as new ones.
+func TestScenarioCrashOfAll(t *testing.T) {
+	settled(t, 3, 1, func(s *scenario) {
+		for i := range s.nodes {
+			s.strikes(fault{Kind: faultReplacePod, Node: i})
+		}
+		s.within(modelDurations.Lease+8*time.Second, "a primary", func() bool { return s.reigning().engine.canAcknowledge() })
+	})
+}
+
+// A handover to one who does not get everything is taken back in time, and is not tried again.
+func TestScenarioHandoverAborted(t *testing.T) {
+	settled(t, 3, 0, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultSwitchover, Node: 1, Arg: 1})
+		s.strikes(fault{Kind: faultFreeze, Node: 1, For: 15 * time.Second})
+		s.within(modelLimits.handover+6*time.Second, "the same primary", func() bool {
+			return n.machine.Handover().State == HandoverAborted && n.engine.canAcknowledge()
+		})
+		s.stays(n, 20*time.Second)
+		s.strikes(fault{Kind: faultCrashAgent, Node: holder})
+		s.within(6*time.Second, "the same primary", n.engine.canAcknowledge)
+		s.stays(n, 20*time.Second)
+		if o := n.machine.Handover(); o.State != HandoverAborted || o.Message == "" {
+			s.story("the handover is told as %+v", o)
+		}
+	})
+}
+
+// A person lets one claim without the answers that are needed; without that nobody does.
+func TestScenarioForce(t *testing.T) {
+	settled(t, 3, 1, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultPartition, Node: holder, For: forEver})
+		s.strikes(fault{Kind: faultFreeze, Node: replica1, For: forEver})
+		s.until(s.now + time.Minute)
+		if s.reigning() != n {
+			s.story("%s claimed without enough answers", s.reigning().instance)
+		}
+		last := s.nodes[2]
+		s.truth.forced = true
+		last.force = "accepted"
+		last.tell()
+		s.within(4*time.Second, "another primary", func() bool { return s.reigning() == last })
+		s.until(s.now + 5*time.Second)
+		if last.disk.Forced != "accepted" {
+			s.story("what was forced is not kept: it would be done again")
+		}
+	})
+}
+
+// Durations that leave too little reserve are not taken.
+func TestScenarioDurationsRefused(t *testing.T) {
+	settled(t, 3, 1, func(s *scenario) {
+		s.strikes(fault{Kind: faultDurations, Arg: 4})
+		s.until(s.now + 5*time.Second)
+		if s.api.record.Durations != modelDurations {
+			s.story("the record says %+v", s.api.record.Durations)
+		}
+		s.strikes(fault{Kind: faultDurations, Arg: 1})
+		s.within(3*time.Second, "other durations", func() bool { return s.api.record.Durations == otherDurations[1] })
+	})
+}
+
+// The Lease that somebody deleted, or rolled back, is put back at once, and nobody stops.
+func TestScenarioTampering(t *testing.T) {
+	for _, kind := range []faultKind{faultLeaseDeleted, faultLeaseRolledBack} {
+		t.Run(kind.String(), func(t *testing.T) {
+			settled(t, 3, 1, func(s *scenario) {
+				n := s.reigning()
+				s.strikes(fault{Kind: kind, Arg: 2})
+				s.within(2*time.Second, "the Lease as it was", func() bool {
+					return s.api.exists && s.api.record.Holder == n.identity() && len(s.api.record.Candidates) == 3
+				})
+				s.stays(n, 20*time.Second)
+			})
+		})
+	}
+}
