@@ -157,7 +157,7 @@ func storageStatus(used, capacity int64, before *dbv1.InstanceStorageStatus) *db
 	if before != nil && before.CapacityBytes == capacity && max(used-before.UsedBytes, before.UsedBytes-used) < percent {
 		return before
 	}
-	return &dbv1.InstanceStorageStatus{UsedBytes: (used + percent/2) / percent * percent, CapacityBytes: capacity}
+	return &dbv1.InstanceStorageStatus{UsedBytes: (used + percent - 1) / percent * percent, CapacityBytes: capacity}
 }
 
 // cut shortens a text to what the API takes.

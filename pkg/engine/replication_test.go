@@ -77,7 +77,7 @@ func TestWhoIsThePrimary(t *testing.T) {
 		"the Lease is released":      {func(s scene) { s.releaseLease() }, "False FailingOver", "nobody is the primary: one of db-0, db-1, db-2 will be"},
 		"too few candidates are left": {
 			func(s scene) { s.releaseLease().stopped("db-0").stopped("db-1") }, "False FailingOver",
-			"kubectl database failover db --to INSTANCE --accept-data-loss",
+			"missing of the candidates: db-0",
 		},
 		"another is being promoted": {func(s scene) {
 			s.stopped("db-0").Lease.Spec.HolderIdentity = new("db-1/pod-uid-2")
