@@ -79,7 +79,7 @@ func (p *page) summary(db *dbv1.Database) {
 			", waits for " + strings.Join(db.Finalizers, ", "), yellow})
 	}
 	if db.Spec.Lifecycle.Hibernated {
-		p.field("Hibernated", cell{"instances are stopped, volumes are kept", yellow})
+		p.field("Hibernated", cell{"asked for; see the conditions", yellow})
 	}
 }
 
