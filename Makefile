@@ -92,8 +92,17 @@ test-e2e: ## Run the end-to-end tests on a cluster
 verify: ## Check generated code, manifests, formatting, lint, documentation and modules
 	@go run ./hack/testrunner verify
 
-bench: cluster-tool ## Measure the operator with 200 Databases on an API server without nodes; results go to out/
+bench: cluster-tool bench-election ## Measure the operator with 200 Databases on an API server without nodes; results go to out/
 	@go run ./hack/bench $(ARGS)
+
+# How many random schedules the election's model goes through.
+SCHEDULES ?= 1000000
+
+bench-election: ## Go through a million random schedules of the election, and list what finds each rule's removal
+	@mkdir -p out
+	@go test ./pkg/agent/election -count=1 -timeout=0 -run '^(TestModel|TestMutation)$$' \
+		-election.schedules=$(SCHEDULES) -rapid.seed=0 -election.report=$(CURDIR)/out/election.txt
+	@cat out/election.txt
 
 ##@ Other
 
@@ -104,4 +113,4 @@ help: ## Show this text
 	@awk -f hack/help.awk $(MAKEFILE_LIST)
 
 .PHONY: demo demo-down build image generate manifests fmt lint install uninstall run cluster-up cluster-down cluster-tool test \
-	test-unit test-integration test-e2e verify bench clean help
+	test-unit test-integration test-e2e verify bench bench-election clean help

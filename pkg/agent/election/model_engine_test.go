@@ -242,9 +242,11 @@ func (e *engine) streams(to *node) bool {
 func (e *engine) turn() {
 	n := e.n
 	n.watchdog()
-	if e.orphan && n.w.chance(70) {
-		// The agent sweeps what its server left.
-		e.kill()
+	if e.orphan {
+		// The agent sweeps what its server left, sooner or later.
+		if n.want.Kill || n.w.chance(70) {
+			e.kill()
+		}
 		return
 	}
 	if e.seq == n.want.Seq || n.want.Seq < e.startAfter && n.w.without&setOf(contractFacts) == 0 || n.w.chance(20) || n.stalled && n.want.Mode != ModeDown {

@@ -59,7 +59,7 @@ func (t *theme) draw(between func(what string, low, high int) int) schedule {
 	}
 	for range between("faults", 0, t.most) {
 		f := fault{
-			At:   4*time.Second + moment(between("at", 0, 31)),
+			At:   4*time.Second + moment(between("at", 0, 23)),
 			Kind: t.faults[between("kind", 0, len(t.faults)-1)],
 			Node: between("node", replica2, s.Nodes-1),
 			Arg:  between("arg", 0, 9),

@@ -119,7 +119,7 @@ func (s *schedule) run(without ruleSet, tracing bool) *world {
 	for _, f := range s.Faults {
 		end = max(end, f.At+f.For)
 	}
-	w.until(end + 14*time.Second)
+	w.until(end + 11*time.Second)
 	if s.Settle && w.violation == "" {
 		w.settle()
 	}
