@@ -148,52 +148,52 @@ func (m *Machine) learn(instance, name string, r *Record, highest int64) {
 
 // seeAnswer learns a peer's answer.
 func (m *Machine) seeAnswer(e *Answered) {
-	a := &e.Answer
+	q, a := &e.Question, &e.Answer
 	m.learn(a.Instance, a.Name, &a.Record, a.HighestEpoch)
 	if m.holds(ruleToldAsked) && m.holds(ruleTell) {
 		m.disk.AskedEpoch = max(m.disk.AskedEpoch, a.AskedEpoch)
 	}
-	q := &e.Question
-	if q.Kind == AskIdentity && a.Yes {
+	switch {
+	case q.Kind == AskIdentity && a.Yes:
 		m.ran.name, m.ran.at = a.Name, m.now.Mono
+	case q.Kind == AskPosition && m.claim != nil && q.Version == m.claim.version:
+		m.seePosition(q, a)
+	case m.hold != nil:
+		m.seeAnswerToHolder(q, a)
 	}
-	if c := m.claim; c != nil && q.Kind == AskPosition && q.Version == c.version {
-		if a.Yes {
-			c.answers[a.Name] = answered{Answer: *a, at: m.now.Mono}
-		}
-		if q.Round == c.round.id {
-			c.round.answer(a)
-		}
+}
+
+func (m *Machine) seePosition(q *Question, a *Answer) {
+	c := m.claim
+	if a.Yes {
+		c.answers[a.Name] = answered{Answer: *a, at: m.now.Mono}
 	}
+	if q.Round == c.round.id {
+		c.round.answer(a)
+	}
+}
+
+func (m *Machine) seeAnswerToHolder(q *Question, a *Answer) {
 	h := m.hold
-	if h == nil {
-		return
-	}
-	switch q.Kind {
-	case AskPromise:
-		if q.Round == h.promises.id && q.Epoch == h.epoch {
-			h.promises.answer(a)
-			m.countPromises()
-		}
-	case AskEpoch:
-		if q.Round == h.epochs.id {
-			h.epochs.answer(a)
-		}
-	case AskContains:
-		if l := h.leaving; l != nil && q.Round == l.round && a.Yes {
-			l.confirmed = true
-		}
-	case AskIdentity, AskPosition:
+	switch {
+	case q.Kind == AskPromise && q.Round == h.promises.id && q.Epoch == h.epoch:
+		h.promises.answer(a)
+		m.countPromises()
+	case q.Kind == AskEpoch && q.Round == h.epochs.id:
+		h.epochs.answer(a)
+	case q.Kind == AskContains && h.leaving != nil && q.Round == h.leaving.round:
+		h.leaving.confirmed = h.leaving.confirmed || a.Yes
 	}
 }
 
 // reply answers a question.
 func (m *Machine) reply(e *Asked) {
+	q := &e.Question
 	a := Answer{Instance: m.self.Instance, Record: *m.newest(), HighestEpoch: m.disk.HighestEpoch, AskedEpoch: m.disk.AskedEpoch, Priority: m.spec.Priority}
 	if m.fit() {
 		a.Name = m.disk.Name
 	}
-	switch q := &e.Question; q.Kind {
+	switch q.Kind {
 	case AskIdentity:
 		a.Yes = m.hold != nil && m.hold.live && m.facts.Mode == ModePrimary
 	case AskEpoch:
@@ -207,9 +207,14 @@ func (m *Machine) reply(e *Asked) {
 			a = m.position()
 		}
 	case AskContains:
-		a.Yes = m.hold == nil && m.fit() && m.facts.Mode == ModeReplica && m.facts.Position >= q.Position && m.disk.Chain.last() == q.Epoch
+		a.Yes = m.contains(q)
 	}
 	m.do(Reply{Token: e.Token, Answer: a})
+}
+
+// contains: this data has everything up to that position, written under that epoch.
+func (m *Machine) contains(q *Question) bool {
+	return m.hold == nil && m.fit() && m.facts.Mode == ModeReplica && m.facts.Position >= q.Position && m.disk.Chain.last() == q.Epoch
 }
 
 // claiming: a claim of ours, or another record, may yet be committed.
@@ -238,7 +243,7 @@ func (m *Machine) promises(q *Question) bool {
 // answer: as the best it would keep the others from claiming.
 func (m *Machine) mayAnswer(q *Question) bool {
 	switch {
-	case m.hold != nil, !m.fit(), m.mustDown, m.spec.Stop, m.stalled(), m.failing(), m.claiming() && m.holds(ruleUnknownClaim):
+	case m.hold != nil, !m.able(), m.claiming() && m.holds(ruleUnknownClaim):
 		return false
 	case m.lease.version != q.Version || !m.fresh():
 		return false

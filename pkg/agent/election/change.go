@@ -50,16 +50,22 @@ func (m *Machine) target() Record {
 		r.Candidates = append(slices.Clone(r.Candidates), c)
 		return r
 	}
-	for i, c := range r.Candidates {
-		if c.Name != m.disk.Name && m.leaves(c) && (len(r.Candidates)-2 >= r.W || !m.holds(ruleNeverBelow)) {
-			r.Candidates = slices.Delete(slices.Clone(r.Candidates), i, i+1)
-			return r
-		}
+	if i := m.leaver(&r); i >= 0 {
+		r.Candidates = slices.Delete(slices.Clone(r.Candidates), i, i+1)
+		return r
 	}
 	if m.spec.W > r.W && len(r.Candidates)-1 >= m.spec.W {
 		r.W = m.spec.W
 	}
 	return r
+}
+
+// leaver is a candidate that goes, where enough others are left; -1 when there is none.
+func (m *Machine) leaver(r *Record) int {
+	if len(r.Candidates)-2 < r.W && m.holds(ruleNeverBelow) {
+		return -1
+	}
+	return slices.IndexFunc(r.Candidates, func(c Candidate) bool { return c.Name != m.disk.Name && m.leaves(c) })
 }
 
 // leaves: the instance is no member any more, has other data now, or was out of reach for leaseDuration
@@ -95,16 +101,11 @@ func (m *Machine) joins(r *Record) (Candidate, bool) {
 
 // applied: the engine is such that this record may be written.
 func (m *Machine) applied(target *Record) bool {
-	current := m.newest()
-	shrinks := target.W > current.W
-	for _, c := range current.Candidates {
-		shrinks = shrinks || c.Name != current.Name && !target.Has(c.Name)
-	}
-	if !shrinks || target.W == 0 {
-		m.hold.shrink = shrink{}
+	s := &m.hold.shrink
+	if target.W == 0 || !shrinks(m.newest(), target) {
+		*s = shrink{}
 		return true
 	}
-	s := &m.hold.shrink
 	wanted := m.synchronous()
 	if !s.set || !s.wanted.equal(wanted) {
 		*s = shrink{set: true, wanted: wanted}
@@ -116,6 +117,12 @@ func (m *Machine) applied(target *Record) bool {
 		s.marked, s.position = true, m.facts.Position
 	}
 	return m.flushedBy(wanted.Names, s.position) >= wanted.W || !m.holds(ruleShrinkFlushed)
+}
+
+// shrinks: a name goes, or more of them must have every commit.
+func shrinks(current, target *Record) bool {
+	return target.W > current.W ||
+		slices.ContainsFunc(current.Candidates, func(c Candidate) bool { return c.Name != current.Name && !target.Has(c.Name) })
 }
 
 // synchronous satisfies the recorded candidates and w, those that are unsettled, and the next ones.

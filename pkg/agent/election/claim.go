@@ -68,10 +68,7 @@ func (m *Machine) evaluateClaim() {
 	if m.claim != nil && (m.claim.version != m.lease.version || m.disk.Name == "") {
 		m.claim = nil
 	}
-	if m.claim != nil && m.claim.writing != 0 {
-		if m.now.Mono-m.claim.sentAt.Mono >= 2*m.durations().RetryPeriod {
-			m.claim.writing = 0
-		}
+	if m.pending() {
 		return
 	}
 	if !m.mayClaim() {
@@ -81,40 +78,59 @@ func (m *Machine) evaluateClaim() {
 	if m.claim == nil {
 		m.claim = &claim{version: m.lease.version, answers: map[string]answered{}}
 	}
-	if m.disk.Fence != m.fenceAt() {
+	switch {
+	case m.disk.Fence != m.fenceAt():
 		m.disk.Fence = m.fenceAt()
 		m.following = source{}
-		return
-	}
-	if !m.known() || m.now.Mono < m.claim.standUntil {
-		return
-	}
-	if m.needsNoAnswers() {
+	case !m.known() || m.now.Mono < m.claim.standUntil:
+	case m.needsNoAnswers():
 		m.sendClaim(m.claimRecord())
-		return
+	default:
+		m.compete()
 	}
-	if m.claim.round.id != 0 && m.over(&m.claim.round) {
+}
+
+// compete judges what was answered, and asks again while that is not enough.
+func (m *Machine) compete() {
+	c := m.claim
+	if c.round.id != 0 && m.over(&c.round) {
 		m.judge()
 	}
-	if m.claim.writing == 0 {
+	if c.writing == 0 {
 		m.askPositions()
 	}
+}
+
+// pending: a claim was sent, and there is still hope for its answer.
+func (m *Machine) pending() bool {
+	c := m.claim
+	if c == nil || c.writing == 0 {
+		return false
+	}
+	if m.now.Mono-c.sentAt.Mono >= 2*m.durations().RetryPeriod {
+		c.writing = 0
+	}
+	return true
 }
 
 // mayClaim: it is a candidate with whole data, it saw silence or a release itself, the API answers, and
 // nobody has its promise.
 func (m *Machine) mayClaim() bool {
 	switch {
-	case !m.fit(), m.mustDown, m.spec.Stop, m.disk.Releasing, m.lease.stale, m.stalled(), m.failing():
+	case !m.able(), m.disk.Releasing, m.lease.stale:
 		return false
 	case m.promised() && m.holds(ruleNoClaimUnderPromise):
 		return false
-	case !m.unclaimed() && !m.forced() && !m.newest().Has(m.disk.Name) && m.holds(ruleCandidates):
-		return false
-	case m.disk.HighestEpoch == 0 && !m.unclaimed():
+	case m.unclaimed():
+	case m.disk.HighestEpoch == 0, !m.forced() && !m.newest().Has(m.disk.Name) && m.holds(ruleCandidates):
 		return false
 	}
 	return m.fresh() && (m.waited() || !m.holds(ruleSilence) && m.lease.known)
+}
+
+// able: it has data that it could run with, and nothing keeps it from that.
+func (m *Machine) able() bool {
+	return m.fit() && !m.mustDown && !m.spec.Stop && !m.stalled() && !m.failing()
 }
 
 // stalled: the volume does not answer.

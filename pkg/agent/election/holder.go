@@ -172,16 +172,8 @@ func (m *Machine) renew(d Durations) {
 	if !m.healthy() || !l.known || l.version == "" || l.record.Epoch != h.epoch || l.record.Holder != m.self.Identity {
 		return
 	}
-	since := m.now.Fence - h.triedAt
-	if h.writing != 0 && since < 2*d.RetryPeriod {
-		return
-	}
 	next := m.nextRecord()
-	unchanged := next.sameContent(&l.record)
-	switch {
-	case since < d.RetryPeriod && h.renewed:
-		return
-	case unchanged && h.renewed && (m.sole() || !h.failed && since < d.RenewPeriod):
+	if !m.due(&next, d) {
 		return
 	}
 	if m.sole() && len(next.Candidates) > 1 {
@@ -189,6 +181,24 @@ func (m *Machine) renew(d Durations) {
 		h.renewedAt = m.now.Fence
 	}
 	m.send(next)
+}
+
+// due: the last try is over, and it is time for the next one, or there is something new to say.
+func (m *Machine) due(next *Record, d Durations) bool {
+	h := m.hold
+	since := m.now.Fence - h.triedAt
+	switch {
+	case h.writing != 0 && since < 2*d.RetryPeriod:
+		return false
+	case !h.renewed:
+		return true
+	case since < d.RetryPeriod:
+		return false
+	case !next.sameContent(&m.lease.record):
+		return true
+	default:
+		return !m.sole() && (h.failed || since >= d.RenewPeriod)
+	}
 }
 
 // send writes a record that counts as a renewal.
@@ -217,13 +227,8 @@ func (m *Machine) count(stamp int64) {
 // failsafe asks all candidates when the API does not answer.
 func (m *Machine) failsafe(d Durations) {
 	h := m.hold
-	silent := h.unanswered || h.writing != 0 && m.now.Fence-h.triedAt >= d.RetryPeriod ||
-		!m.lease.known && m.now.Mono-h.startedAt >= d.RetryPeriod
-	if !silent || !m.healthy() || m.disk.Releasing {
-		return
-	}
 	since := m.now.Fence - h.promises.sentAt.Fence
-	if h.promises.id != 0 && since < m.limits.askPause {
+	if !m.unanswered(d) || !m.healthy() || m.disk.Releasing || h.promises.id != 0 && since < m.limits.askPause {
 		return
 	}
 	if !h.live {
@@ -237,6 +242,13 @@ func (m *Machine) failsafe(d Durations) {
 	h.promises = m.newRound()
 	m.ask(h.promises.asked, Question{Kind: AskPromise, Round: h.promises.id, Holder: m.self.Identity, Epoch: h.epoch, Lease: d.Lease})
 	m.countPromises()
+}
+
+// unanswered: the API did not answer the last renewal, or has not in time; or it never did.
+func (m *Machine) unanswered(d Durations) bool {
+	h := m.hold
+	return h.unanswered || h.writing != 0 && m.now.Fence-h.triedAt >= d.RetryPeriod ||
+		!m.lease.known && m.now.Mono-h.startedAt >= d.RetryPeriod
 }
 
 // reachesAll: all candidates answered the question for a higher epoch, which is asked until they do.

@@ -56,26 +56,52 @@ func (m *Machine) leave() {
 	if m.isDown() && !l.down {
 		l.down, l.downAt = true, m.now.Mono
 	}
-	late := m.now.Mono-l.since >= m.limits.handover
 	switch {
 	case !l.down && !m.holds(ruleDownFirst):
 		m.release("")
-	case !l.must && m.lowered():
+	case l.must:
+		m.leaveNow(l)
+	default:
+		m.handOver(l)
+	}
+}
+
+// leaveNow waits for the engine, and for a moment for a successor.
+func (m *Machine) leaveNow(l *leaving) {
+	switch {
+	case !l.down:
+	case m.confirmed(l):
+		m.release(l.successor.Name)
+	case l.successor == nil, !m.facts.Settled, m.now.Mono-l.downAt >= m.limits.stop:
+		m.release("")
+	default:
+		m.askSuccessor()
+	}
+}
+
+// handOver waits for the engine and for the successor, or takes everything back.
+func (m *Machine) handOver(l *leaving) {
+	late := m.now.Mono-l.since >= m.limits.handover
+	switch {
+	case m.lowered():
 		m.abort("somebody deleted the Lease or rolled it back")
-	case !l.down && !l.must && late:
+	case !l.down && late:
 		m.abort("the engine did not stop in time")
 	case !l.down:
-	case l.confirmed, l.successor != nil && !m.holds(ruleConfirm):
+	case m.confirmed(l):
 		m.release(l.successor.Name)
-	case l.must && (l.successor == nil || !m.facts.Settled || m.now.Mono-l.downAt >= m.limits.stop):
-		m.release("")
-	case !l.must && !m.facts.Settled:
+	case !m.facts.Settled:
 		m.abort("the engine did not stop cleanly")
-	case !l.must && late:
+	case late:
 		m.abort("instance " + l.successor.Instance + " did not confirm that it has everything")
 	default:
 		m.askSuccessor()
 	}
+}
+
+// confirmed: the successor has the end of the log.
+func (m *Machine) confirmed(l *leaving) bool {
+	return l.successor != nil && (l.confirmed || !m.holds(ruleConfirm))
 }
 
 // beginLeaving sees whether there is a reason to leave.

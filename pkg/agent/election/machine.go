@@ -161,11 +161,23 @@ func (m *Machine) Step(now Now, e Event) []Action {
 }
 
 func (d *Disk) equal(o *Disk) bool {
-	return d.HighestEpoch == o.HighestEpoch && d.AskedEpoch == o.AskedEpoch && d.OwnEpoch == o.OwnEpoch &&
-		d.Rebuilding == o.Rebuilding && d.Releasing == o.Releasing &&
-		d.Name == o.Name && d.Fence == o.Fence && d.Forced == o.Forced && d.Handover == o.Handover &&
-		same(d.Chain, o.Chain) && d.Record.Stamp == o.Record.Stamp && d.Record.sameContent(&o.Record) &&
+	return d.plain() == o.plain() && same(d.Chain, o.Chain) && d.Record.sameContent(&o.Record) &&
 		slices.EqualFunc(d.Unsettled, o.Unsettled, func(a, b Sent) bool { return a.Base == b.Base && a.Record.sameContent(&b.Record) })
+}
+
+// plainDisk is what of a Disk can be compared as it is.
+type plainDisk struct {
+	highest, asked, own, stamp int64
+	rebuilding, releasing      bool
+	name, fence, forced        string
+	handover                   HandoverOutcome
+}
+
+func (d *Disk) plain() plainDisk {
+	return plainDisk{
+		highest: d.HighestEpoch, asked: d.AskedEpoch, own: d.OwnEpoch, stamp: d.Record.Stamp, rebuilding: d.Rebuilding, releasing: d.Releasing,
+		name: d.Name, fence: d.Fence, forced: d.Forced, handover: d.Handover,
+	}
 }
 
 func (m *Machine) do(a Action) { m.out = append(m.out, a) }
@@ -262,22 +274,28 @@ func (m *Machine) wanted() Want {
 	case m.unclaimed() && m.facts.Mode == ModeDown && m.facts.Settled:
 		// A new database needs no replay before its first claim.
 		return Want{Mode: ModeDown}
+	case m.disk.Rebuilding:
+		return m.wantedOfRebuild()
 	}
+	if leader := m.leader(); leader != nil && m.following == sourceOf(m.newest()) {
+		return Want{Mode: ModeReplica, Source: leader, Epoch: m.sourceEpoch()}
+	}
+	return Want{Mode: ModeReplica}
+}
+
+// wantedOfRebuild is what the engine must be while its data is made fit to follow.
+func (m *Machine) wantedOfRebuild() Want {
 	leader := m.leader()
 	switch {
-	case m.rebuild == WayRewind && leader != nil:
+	case leader == nil:
+	case m.rebuild == WayRewind:
 		return Want{Mode: ModeRewind, Source: leader, Epoch: m.rebuildFrom.epoch}
-	case m.rebuild == WayClone && leader != nil:
+	case m.rebuild == WayClone:
 		return Want{Mode: ModeClone, Source: leader, Epoch: m.rebuildFrom.epoch}
-	case m.rebuild == wayCatchUp && leader != nil:
+	case m.rebuild == wayCatchUp:
 		return Want{Mode: ModeReplica, Source: leader}
-	case m.disk.Rebuilding:
-		return Want{Mode: ModeDown}
-	case leader != nil && m.following == sourceOf(m.newest()):
-		return Want{Mode: ModeReplica, Source: leader, Epoch: m.sourceEpoch()}
-	default:
-		return Want{Mode: ModeReplica}
 	}
+	return Want{Mode: ModeDown}
 }
 
 // sourceEpoch is what a replica introduces itself with.

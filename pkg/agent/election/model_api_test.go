@@ -85,8 +85,8 @@ func (w *world) commit(n *node, a *WriteLease, booted time.Duration) (Outcome, s
 	if n == w.truth.reign {
 		w.api.last, w.api.tampered = a.Record, false
 	}
-	if h := w.api.history; len(h) == 0 || !h[len(h)-1].sameContent(&a.Record) {
-		w.api.history = append(h, a.Record)
+	if n := len(w.api.history); n == 0 || !w.api.history[n-1].sameContent(&a.Record) {
+		w.api.history = append(w.api.history, a.Record)
 	}
 	w.api.notify(w)
 	return Committed, strconv.Itoa(w.api.version)

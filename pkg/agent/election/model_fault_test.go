@@ -83,6 +83,9 @@ func (k faultKind) String() string { return faultNames[k] }
 // harmless are faults in spite of which nobody stops.
 var harmless = setOfKinds(faultFromAPI, faultAPIDown, faultLeaseDeleted, faultLeaseRolledBack, faultChangeW, faultDurations)
 
+// distant are faults during which a node may not be heard.
+var distant = setOfKinds(faultPartition, faultOneWay, faultPair, faultFreeze, faultPauseAgent, faultSleep, faultStall, faultSlowDisk)
+
 func setOfKinds(kinds ...faultKind) (set uint64) {
 	for _, k := range kinds {
 		set |= 1 << k
@@ -108,6 +111,13 @@ func (f fault) strike(w *world) {
 	w.log("FAULT %s of %s (%d) for %s", f.Kind, n.instance, f.Arg, f.For)
 	if harmless&(1<<f.Kind) == 0 {
 		w.truth.disturbedAt = max(w.truth.disturbedAt, w.now+f.For)
+	}
+	if distant&(1<<f.Kind) != 0 {
+		for _, other := range w.nodes {
+			if other == n || f.Kind == faultPair {
+				other.awayUntil = max(other.awayUntil, w.now+f.For)
+			}
+		}
 	}
 	end := func(do func()) { w.after(f.For, func() { w.log("END %s of %s", f.Kind, n.instance); do() }) }
 	switch f.Kind {
@@ -357,6 +367,7 @@ func (w *world) restored(write func()) {
 		return
 	}
 	w.log("API: the Lease is put back")
+	w.truth.putBack[w.api.record.Epoch] = w.truth.reign
 	before.version = w.api.version + 1
 	if before.exists {
 		// One that is missing again looks as if it had been missing all the time.

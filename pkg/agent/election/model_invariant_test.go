@@ -12,6 +12,8 @@ type truth struct {
 	// reign is who won the Lease last; used are the epochs, and by whom.
 	reign *node
 	used  map[int64]string
+	// putBack are the epochs that somebody took back from the Lease before they were seen, and their senders.
+	putBack map[int64]*node
 	// durable are the rows that must never be lost; acknowledged counts all that clients were told of.
 	durable      []*row
 	acknowledged int
@@ -41,7 +43,7 @@ type answeredAt struct {
 }
 
 func newTruth() truth {
-	return truth{used: map[int64]string{}, gone: map[string]bool{}}
+	return truth{used: map[int64]string{}, putBack: map[int64]*node{}, gone: map[string]bool{}}
 }
 
 // atLeast is the shortest that an instance's clock may take for a duration.
@@ -305,7 +307,9 @@ func (w *world) checkChange(n *node, last, after *Record) {
 
 func (w *world) checkClaim(n *node, before, after *Record, booted time.Duration) {
 	last := &w.api.last
-	if who, again := w.truth.used[after.Epoch]; again {
+	// A claim that was put back before anyone saw it is known to its sender alone.
+	unknown := w.truth.putBack[after.Epoch] != nil && (w.lossy || w.now-max(w.truth.putBack[after.Epoch].awayUntil, n.awayUntil) < 2*time.Second)
+	if who, again := w.truth.used[after.Epoch]; again && !unknown {
 		w.fail("epochs are used once", "epoch %d of %s is used again by %s", after.Epoch, who, after.Holder)
 	}
 	w.truth.used[after.Epoch] = after.Holder
@@ -315,7 +319,8 @@ func (w *world) checkClaim(n *node, before, after *Record, booted time.Duration)
 			w.fail("only candidates", "%s claims with data %s, which is no candidate", n.instance, after.Name)
 		}
 		handed := w.freed(before) && (before.Handover == "" || before.Handover == after.Name)
-		if !handed && !(running && w.api.tampered) && !w.stood(n, before, booted) {
+		takenBack := running && w.api.tampered
+		if !handed && !takenBack && !w.stood(n, before, booted) {
 			w.fail("own silence", "%s claims before it can have seen silence", n.instance)
 		}
 	}

@@ -32,11 +32,13 @@ type node struct {
 	healthyAt     time.Duration
 	deleted       bool
 	fenced        bool
-	force         string
-	stamps        int64
-	handover      string
-	handoverTo    string
-	identityText  string
+	// awayUntil is until when it may not be heard.
+	awayUntil    time.Duration
+	force        string
+	stamps       int64
+	handover     string
+	handoverTo   string
+	identityText string
 	// outbox are actions that wait for an earlier Persist.
 	outbox []Action
 	busy   bool
@@ -414,6 +416,7 @@ func (n *node) facts() Facts {
 				f.Standbys[s.name] = Position(s.flushed)
 			}
 		}
+	default:
 	}
 	return f
 }

@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 
 // TestModel goes through random schedules, and shrinks and tells the first that breaks an invariant.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for _, theme := range themes {
 		t.Run(theme.name, func(t *testing.T) {
 			t.Parallel()

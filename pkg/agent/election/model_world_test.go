@@ -138,7 +138,8 @@ func (w *world) until(end time.Duration) {
 
 func (w *world) after(d time.Duration, do func()) {
 	w.order++
-	q := append(w.queue, event{at: w.now + d, order: w.order, do: do})
+	w.queue = append(w.queue, event{at: w.now + d, order: w.order, do: do})
+	q := w.queue
 	for i := len(q) - 1; i > 0; {
 		parent := (i - 1) / 2
 		if !q[i].before(&q[parent]) {
@@ -147,7 +148,6 @@ func (w *world) after(d time.Duration, do func()) {
 		q[i], q[parent] = q[parent], q[i]
 		i = parent
 	}
-	w.queue = q
 }
 
 func (w *world) pop() event {

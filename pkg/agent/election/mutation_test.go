@@ -284,6 +284,7 @@ func (m *mutation) find(tries uint64) (schedule, uint64, string) {
 
 // TestMutation removes each rule once.
 func TestMutation(t *testing.T) {
+	t.Parallel()
 	covered := map[rule]bool{}
 	for _, m := range mutations {
 		covered[m.rule] = true

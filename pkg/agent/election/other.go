@@ -35,13 +35,11 @@ func (m *Machine) follow() {
 	}
 	record := m.newest()
 	next := sourceOf(record)
-	if m.following == next || m.mustDown || m.spec.Stop || m.foreign() {
-		return
-	}
 	switch {
+	case m.following == next, m.mustDown, m.spec.Stop, m.foreign():
 	case m.rebuild != "":
 		m.rebuilding(record, next)
-	case m.disk.Name == "" || m.disk.Rebuilding:
+	case m.disk.Name == "", m.disk.Rebuilding:
 		if m.runs(next) {
 			m.beginClone(next)
 		}

@@ -83,6 +83,7 @@ const forEver = time.Hour
 
 // The API server being away causes no restart, no demotion and no failover.
 func TestScenarioAPIAway(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		s.strikes(fault{Kind: faultAPIDown, For: time.Minute})
 		s.stays(s.reigning(), 2*time.Minute)
@@ -91,6 +92,7 @@ func TestScenarioAPIAway(t *testing.T) {
 
 // Nor does its being away for the holder alone.
 func TestScenarioHolderCutOffFromAPI(t *testing.T) {
+	t.Parallel()
 	settled(t, 4, 0, func(s *scenario) {
 		s.strikes(fault{Kind: faultFromAPI, Node: holder, For: time.Minute})
 		s.stays(s.reigning(), 2*time.Minute)
@@ -99,6 +101,7 @@ func TestScenarioHolderCutOffFromAPI(t *testing.T) {
 
 // A holder whose container restarts while the API is away is the primary again, by the promises of all.
 func TestScenarioRestartWithoutAPI(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultAPIDown, For: forEver})
@@ -110,6 +113,7 @@ func TestScenarioRestartWithoutAPI(t *testing.T) {
 
 // A single instance needs nobody, not even the API.
 func TestScenarioSingle(t *testing.T) {
+	t.Parallel()
 	settled(t, 1, 0, func(s *scenario) {
 		n, version := s.reigning(), s.api.version
 		s.strikes(fault{Kind: faultAPIDown, For: forEver})
@@ -124,8 +128,10 @@ func TestScenarioSingle(t *testing.T) {
 
 // A holder that is frozen, or cut off, is followed by another after leaseDuration and a moment.
 func TestScenarioFailover(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []faultKind{faultFreeze, faultPartition} {
 		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
 			settled(t, 3, 1, func(s *scenario) {
 				n := s.reigning()
 				s.strikes(fault{Kind: kind, Node: holder, For: forEver})
@@ -137,8 +143,10 @@ func TestScenarioFailover(t *testing.T) {
 
 // A holder that is stopped on purpose hands over.
 func TestScenarioStop(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []faultKind{faultDeletePod, faultFence} {
 		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
 			settled(t, 3, 1, func(s *scenario) {
 				n := s.reigning()
 				s.strikes(fault{Kind: kind, Node: holder, For: forEver})
@@ -150,6 +158,7 @@ func TestScenarioStop(t *testing.T) {
 
 // A switchover takes no longer because promises were given just before: the release ends them.
 func TestScenarioSwitchoverAfterPromises(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 0, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultFromAPI, Node: holder, For: 6 * time.Second})
@@ -161,6 +170,7 @@ func TestScenarioSwitchoverAfterPromises(t *testing.T) {
 
 // A holder whose engine is broken gives up, though its agent is well.
 func TestScenarioBrokenEngine(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultBroken, Node: holder, For: forEver})
@@ -171,6 +181,7 @@ func TestScenarioBrokenEngine(t *testing.T) {
 // A holder that reaches neither the API nor everyone else does not keep those that it reaches from
 // electing another, as long as that may last.
 func TestScenarioPartlyCutOff(t *testing.T) {
+	t.Parallel()
 	settled(t, 4, 1, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultFromAPI, Node: holder, For: forEver})
@@ -181,6 +192,7 @@ func TestScenarioPartlyCutOff(t *testing.T) {
 
 // With two instances, data that was lost is made anew, though it is the only one that commits wait for.
 func TestScenarioOnlyReplicaEmptied(t *testing.T) {
+	t.Parallel()
 	settled(t, 2, 1, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultEmptyVolume, Node: replica1})
@@ -193,6 +205,7 @@ func TestScenarioOnlyReplicaEmptied(t *testing.T) {
 
 // All but one of the old names are gone at once, and come back as new ones.
 func TestScenarioCrashOfAll(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		for i := range s.nodes {
 			s.strikes(fault{Kind: faultReplacePod, Node: i})
@@ -203,6 +216,7 @@ func TestScenarioCrashOfAll(t *testing.T) {
 
 // A handover to one who does not get everything is taken back in time, and is not tried again.
 func TestScenarioHandoverAborted(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 0, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultSwitchover, Node: 1, Arg: 1})
@@ -222,6 +236,7 @@ func TestScenarioHandoverAborted(t *testing.T) {
 
 // A person lets one claim without the answers that are needed; without that nobody does.
 func TestScenarioForce(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		n := s.reigning()
 		s.strikes(fault{Kind: faultPartition, Node: holder, For: forEver})
@@ -244,6 +259,7 @@ func TestScenarioForce(t *testing.T) {
 
 // Durations that leave too little reserve are not taken.
 func TestScenarioDurationsRefused(t *testing.T) {
+	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		s.strikes(fault{Kind: faultDurations, Arg: 4})
 		s.until(s.now + 5*time.Second)
@@ -257,8 +273,10 @@ func TestScenarioDurationsRefused(t *testing.T) {
 
 // The Lease that somebody deleted, or rolled back, is put back at once, and nobody stops.
 func TestScenarioTampering(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []faultKind{faultLeaseDeleted, faultLeaseRolledBack} {
 		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
 			settled(t, 3, 1, func(s *scenario) {
 				n := s.reigning()
 				s.strikes(fault{Kind: kind, Arg: 2})
