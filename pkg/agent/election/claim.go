@@ -185,18 +185,12 @@ func (m *Machine) askPositions() {
 	m.ask(c.round.asked, Question{Kind: AskPosition, Round: c.round.id, Version: c.version})
 }
 
-// claimRecord is the newest record among the answers.
+// claimRecord is the newest record among the answers: each is learned as it comes.
 func (m *Machine) claimRecord() Record {
-	newest := m.newest()
 	if !m.holds(ruleNewestRecord) && m.lease.version != "" {
-		newest = &m.lease.record
+		return m.lease.record
 	}
-	for _, a := range m.claim.answers {
-		if a.Record.After(newest) && m.holds(ruleNewestRecord) {
-			newest = &a.Record
-		}
-	}
-	return *newest
+	return *m.newest()
 }
 
 // judge claims when enough answered, and this instance is the best of them or stood back long enough.
@@ -213,7 +207,9 @@ func (m *Machine) judge() {
 		m.sendClaim(record)
 		return
 	}
+	m.missing = nil
 	if !m.enough(&record, answers) {
+		m.missing = missing(&record, answers)
 		return
 	}
 	slices.SortFunc(answers, func(a, b Answer) int { return m.rank(&record, &b, &a) })
@@ -226,6 +222,21 @@ func (m *Machine) judge() {
 		c.stood, c.standUntil = true, m.now.Mono+time.Duration(own)*m.limits.askPause
 	}
 }
+
+// missing are the instances that did not answer.
+func missing(record *Record, answers []Answer) []string {
+	var instances []string
+	for _, c := range record.Candidates {
+		if !slices.ContainsFunc(answers, func(a Answer) bool { return a.Name == c.Name }) {
+			instances = append(instances, c.Instance)
+		}
+	}
+	return instances
+}
+
+// Missing are the instances of which some must answer before anyone may be promoted: the others may lack
+// commits that were acknowledged. It is empty while nothing is lacking.
+func (m *Machine) Missing() []string { return m.missing }
 
 // enough: among those who answered is one that has every acknowledged commit. Nobody knows an epoch above
 // the record's: whoever knows a higher one has its record, and that is the one that is judged by.
@@ -268,9 +279,6 @@ func (m *Machine) position() Answer {
 // sendClaim asks for the Lease. Its epoch is one that nobody used, and is kept before it is asked for.
 func (m *Machine) sendClaim(r Record) {
 	first := m.unclaimed()
-	for _, a := range m.claim.answers {
-		m.disk.HighestEpoch = max(m.disk.HighestEpoch, a.HighestEpoch, a.Record.Epoch)
-	}
 	r.Holder, r.Epoch, r.Name, r.Handover = m.self.Identity, m.nextEpoch(), m.disk.Name, ""
 	r.Chain = append(slices.Clone(m.disk.Chain.Reached(m.facts.Position)), Epoch{Number: r.Epoch, Name: m.disk.Name, Begin: m.facts.Position})
 	if first {
@@ -305,5 +313,5 @@ func (m *Machine) won() {
 	m.following = source{}
 	m.hold = m.newHold(c.record.Epoch)
 	m.hold.live, m.hold.renewed, m.hold.renewedAt, m.hold.triedAt = true, true, c.sentAt.Fence, c.sentAt.Fence
-	m.restarts = restarts{}
+	m.restarts, m.missing = restarts{}, nil
 }

@@ -262,7 +262,8 @@ type Facts struct {
 
 // Spec is what the operator wants.
 type Spec struct {
-	// Members are the instances that may hold data of this database.
+	// Members are the instances that may be candidates: those that are to exist, but none that a person
+	// fenced.
 	Members []string
 	// W is how many replicas must have every acknowledged commit.
 	W         int

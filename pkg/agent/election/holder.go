@@ -81,8 +81,9 @@ func (m *Machine) own() bool {
 	return r.Holder == m.self.Identity && r.Epoch == m.disk.OwnEpoch && r.Epoch >= m.disk.HighestEpoch
 }
 
-// regain takes the Lease up again: the same pod, the same epoch, the same data. (The same pod may also
-// claim with a new epoch, like anyone; nothing needs it.)
+// regain takes the Lease up again: the same pod, the same epoch, the same data. Nobody else can have claimed
+// meanwhile without another version of the Lease, which a renewal would meet; so there is no need for a
+// new epoch.
 func (m *Machine) regain() {
 	r := m.newest()
 	if !m.own() || m.mustDown || m.spec.Stop || r.Name != m.disk.Name || !m.fit() ||

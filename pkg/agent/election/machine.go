@@ -74,6 +74,8 @@ type Machine struct {
 	mustDown bool
 	hold     *holding
 	claim    *claim
+	// missing are the instances that did not answer, where that is not enough for a claim.
+	missing []string
 	// following is the source that the engine was given, and rebuild how the data is made fit for it.
 	following   source
 	rebuild     Way

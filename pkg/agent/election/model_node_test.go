@@ -2,6 +2,7 @@ package election
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -139,13 +140,17 @@ func (n *node) initialise() {
 func (n *node) tell() {
 	w := n.w
 	gone := map[string]bool{}
+	members := w.members
 	for _, other := range w.nodes {
+		if other.fenced {
+			members = slices.DeleteFunc(slices.Clone(members), func(instance string) bool { return instance == other.instance })
+		}
 		if other.frozen || other.deleted || other.engine.mode == ModeDown {
 			gone[other.instance] = true
 		}
 	}
 	n.step(SpecSeen{Spec: Spec{
-		Members: w.members, W: w.w, Durations: w.durations, MaxLag: 5, Initial: n.index == 0, Gone: gone, Stop: n.deleted || n.fenced,
+		Members: members, W: w.w, Durations: w.durations, MaxLag: 5, Initial: n.index == 0, Gone: gone, Stop: n.deleted || n.fenced,
 		Handover: n.handoverTo, HandoverID: n.handover, Force: n.force,
 	}})
 }

@@ -8,6 +8,9 @@ func (m *Machine) evaluateOther() {
 		// Something newer, or a later renewal.
 		m.disk.Fence = ""
 	}
+	if !m.waited() {
+		m.missing = nil
+	}
 	m.follow()
 	m.evaluateClaim()
 }

@@ -2,6 +2,7 @@ package election
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -246,6 +247,9 @@ func TestScenarioForce(t *testing.T) {
 			s.story("%s claimed without enough answers", s.reigning().instance)
 		}
 		last := s.nodes[2]
+		if missing := last.machine.Missing(); !slices.Equal(missing, []string{"db-0", "db-1"}) {
+			s.story("%v are told as missing", missing)
+		}
 		s.truth.forced = true
 		last.force = "accepted"
 		last.tell()
