@@ -20,11 +20,10 @@ type engine struct {
 	// seq is the Want that was reached.
 	seq     uint64
 	crashes int
-	// crashed: it ended by itself, at endedAt in the reign crashedIn, and is started again towards no older Want
+	// crashed: it ended by itself, in the reign crashedIn, and is started again towards no older Want
 	// than startAfter.
 	crashed      bool
 	crashedIn    *holding
-	endedAt      time.Duration
 	startAfter   uint64
 	clean        bool
 	lost         bool
@@ -140,7 +139,7 @@ func (e *engine) crash() {
 func (e *engine) ended() {
 	e.crashes++
 	e.crashed, e.seq, e.startAfter = true, 0, 1<<62
-	e.crashedIn, e.endedAt = e.n.machine.hold, e.n.w.now
+	e.crashedIn = e.n.machine.hold
 }
 
 // reported: the machine knows of it, and this is what it wants since.

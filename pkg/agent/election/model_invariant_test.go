@@ -228,12 +228,10 @@ func (w *world) checkSent(n *node, a *WriteLease) {
 	if n.engine.works() {
 		n.workedAt = w.now
 	}
-	bound := modelLimits.stall
-	switch {
-	case n.leavingAt > 0 && w.now-n.leavingAt <= modelLimits.restart+time.Second:
+	// A volume that hung and then an engine that ended are two things.
+	bound := modelLimits.stall + modelLimits.restart
+	if n.leavingAt > 0 && w.now-n.leavingAt <= modelLimits.restart+time.Second {
 		bound = modelLimits.handover + modelLimits.restart
-	case n.engine.endedAt > 0 && w.now-n.engine.endedAt <= modelLimits.restart+time.Second:
-		bound += modelLimits.restart
 	}
 	if idle := w.now - max(n.workedAt, n.startingAt); idle > bound*11/10+2*time.Second {
 		w.fail("no renewal without an engine", "%s renews, and its engine does not take writes for %s", n.instance, idle)

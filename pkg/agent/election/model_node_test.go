@@ -249,6 +249,7 @@ func (n *node) wake() {
 func (n *node) step(e Event) {
 	m := n.machine
 	before, lived := m.want.Seq, m.hold != nil && m.hold.live
+	n.watchReign(m.hold)
 	actions := m.Step(n.clock(), e)
 	n.deadline, n.limited = m.Deadline()
 	if m.want.Seq != before {

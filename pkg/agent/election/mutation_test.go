@@ -57,7 +57,7 @@ var mutations = []mutation{
 	{name: "PeerSilence", rule: rulePeerSilence, theme: "Everything"},
 	{name: "FreshAnswer", rule: ruleFresh, script: missingTwice},
 	{name: "NoClaimUnderPromise", rule: ruleNoClaimUnderPromise, theme: "Network"},
-	{name: "NoAnswerUnderPromise", rule: ruleNoAnswerUnderPromise, theme: "Clocks"},
+	{name: "NoAnswerUnderPromise", rule: ruleNoAnswerUnderPromise, script: promisedByOne},
 	{name: "UnknownClaim", rule: ruleUnknownClaim, shadow: []rule{ruleFencedPromise}, script: lateClaim},
 	{name: "FencedPromise", rule: ruleFencedPromise, shadow: []rule{ruleUnknownClaim}, script: lateClaim},
 	{name: "NewerPromise", rule: ruleNewerPromise, shadow: []rule{ruleTell}, script: backWithoutSuccessor},
@@ -86,7 +86,7 @@ var mutations = []mutation{
 	{name: "AskedEpochsOfPeers", rule: ruleToldAsked, script: claimPutBack},
 	{name: "Stall", rule: ruleStall, theme: "Engines"},
 	{name: "RestartOnce", rule: ruleRestartOnce, theme: "Engines"},
-	{name: "RestartBound", rule: ruleRestartBound, theme: "Engines"},
+	{name: "RestartBound", rule: ruleRestartBound, script: brokenForLong},
 	{name: "PodUID", rule: ruleIdentity, script: replacedPod},
 	{name: "Deadline", rule: ruleDeadline, theme: "Network"},
 	{name: "CountFromSending", rule: ruleFromSend, script: pausedAtWrite},
@@ -164,6 +164,12 @@ var cutFromOne = &script{nodes: 3, faults: []step{
 	{at: 6000, spread: 500, kind: faultPair, node: holder, length: 15000},
 }}
 
+// A holder that is cut off from the API loses one of two replicas, too: the other promises to the last.
+var promisedByOne = &script{nodes: 3, w: 1, faults: []step{
+	{at: 6000, spread: 500, kind: faultFromAPI, node: holder, length: 20000},
+	{at: 9000, spread: 500, kind: faultPair, node: holder, length: 20000},
+}}
+
 // The Lease is rolled back to a holder that was away and does not know of its successor.
 var rolledBackToAbsent = &script{nodes: 3, faults: []step{
 	{at: 6000, kind: faultPartition, length: 10000},
@@ -237,6 +243,9 @@ var unkeptReign = &script{nodes: 3, faults: []step{
 	{at: 18000, spread: 800, kind: faultReplacePod, node: 1},
 	{at: 18200, kind: faultFromAPI, node: 1, length: 10000},
 }}
+
+// An engine does not come back.
+var brokenForLong = &script{nodes: 3, w: 1, faults: []step{{at: 7000, spread: 1000, kind: faultBroken, node: holder, length: 25000}}}
 
 // A holder that starts again is frozen, and cut off, right before its engine starts.
 var frozenAtStart = &script{nodes: 3, faults: []step{
