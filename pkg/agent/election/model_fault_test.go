@@ -203,7 +203,7 @@ func (f fault) hold(n *node, end func(func())) {
 // others, those others must do.
 func (n *node) thaw() {
 	n.setClock(n.rate, false)
-	if n.frozen && n.engine.sync.W > 0 && n.w.api.last.W > 0 {
+	if n.frozen && n.engine.sync.W > 0 && n.machine.newest().W > 0 {
 		n.watchdogAt = n.w.now + n.w.between(100, 1500)
 	}
 	n.frozen = false
@@ -367,7 +367,7 @@ func (w *world) restored(write func()) {
 		return
 	}
 	w.log("API: the Lease is put back")
-	w.truth.putBack[w.api.record.Epoch] = w.truth.reign
+	w.truth.putBack[w.api.record.Epoch] = claimPut{w.truth.reign, w.now}
 	before.version = w.api.version + 1
 	if before.exists {
 		// One that is missing again looks as if it had been missing all the time.

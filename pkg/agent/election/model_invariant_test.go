@@ -12,8 +12,8 @@ type truth struct {
 	// reign is who won the Lease last; used are the epochs, and by whom.
 	reign *node
 	used  map[int64]string
-	// putBack are the epochs that somebody took back from the Lease before they were seen, and their senders.
-	putBack map[int64]*node
+	// putBack are the epochs that somebody took back from the Lease before they were seen.
+	putBack map[int64]claimPut
 	// durable are the rows that must never be lost; acknowledged counts all that clients were told of.
 	durable      []*row
 	acknowledged int
@@ -35,6 +35,12 @@ type promised struct {
 	until time.Duration
 }
 
+// claimPut is a claim that was put back, by whom it was, and when that was.
+type claimPut struct {
+	by *node
+	at time.Duration
+}
+
 // answeredAt is the position that a node told last, and at which version of the Lease.
 type answeredAt struct {
 	name     string
@@ -43,7 +49,7 @@ type answeredAt struct {
 }
 
 func newTruth() truth {
-	return truth{used: map[int64]string{}, putBack: map[int64]*node{}, gone: map[string]bool{}}
+	return truth{used: map[int64]string{}, putBack: map[int64]claimPut{}, gone: map[string]bool{}}
 }
 
 // atLeast is the shortest that an instance's clock may take for a duration.
@@ -305,8 +311,9 @@ func (w *world) checkChange(n *node, last, after *Record) {
 
 func (w *world) checkClaim(n *node, before, after *Record, booted time.Duration) {
 	last := &w.api.last
-	// A claim that was put back before anyone saw it is known to its sender alone.
-	unknown := w.truth.putBack[after.Epoch] != nil && (w.lossy || w.now-max(w.truth.putBack[after.Epoch].awayUntil, n.awayUntil) < 2*time.Second)
+	// A claim that was put back before anyone saw it is known to its sender alone, until that is asked.
+	put, unknown := w.truth.putBack[after.Epoch]
+	unknown = unknown && (w.lossy || w.now-max(put.at, put.by.awayUntil, n.awayUntil) < 2*time.Second)
 	if who, again := w.truth.used[after.Epoch]; again && !unknown {
 		w.fail("epochs are used once", "epoch %d of %s is used again by %s", after.Epoch, who, after.Holder)
 	}
