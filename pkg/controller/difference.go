@@ -6,9 +6,11 @@ import (
 	"reflect"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
@@ -38,7 +40,31 @@ func difference(rendered map[string]any, live metav1.Object) (string, error) {
 		return "", err
 	}
 	desired := ownable(rendered)
+	if instance, ok := live.(*dbv1.DatabaseInstance); ok {
+		if same, err := isSpec(desired["spec"], owned["f:spec"], &instance.Spec); err != nil || !same {
+			return ".spec", err
+		}
+		delete(desired, "spec")
+		delete(owned, "f:spec")
+	}
 	return compareMap("", desired, liveFields, owned), nil
+}
+
+// isSpec compares the spec of a DatabaseInstance, which is owned as a whole, as a value of its type: a
+// field that says nothing is as good as one that is not there, and one that is not rendered must go.
+func isSpec(desired, owned any, live *dbv1.DatabaseInstanceSpec) (bool, error) {
+	if owned == nil {
+		return false, nil
+	}
+	data, err := json.Marshal(desired)
+	if err != nil {
+		return false, err
+	}
+	var spec dbv1.DatabaseInstanceSpec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return false, err
+	}
+	return equality.Semantic.DeepEqual(&spec, live), nil
 }
 
 // ownable leaves out what identifies an object: the API server does not record it as owned.
@@ -80,7 +106,7 @@ func ownedFields(entries []metav1.ManagedFieldsEntry) (map[string]any, error) {
 
 func compare(path string, desired, live any, owned map[string]any) string {
 	if isLeaf(owned) {
-		if !covers(desired, live) {
+		if !covers(desired, live) || isShorter(desired, live) {
 			return path
 		}
 		return ""
@@ -210,6 +236,22 @@ func covers(desired, live any) bool {
 		return true
 	}
 	return reflect.DeepEqual(desired, live)
+}
+
+// isShorter is true for a map of texts, as a selector, that is to have fewer keys: nothing adds
+// defaults to those.
+func isShorter(desired, live any) bool {
+	want, isMap := desired.(map[string]any)
+	have, wasMap := live.(map[string]any)
+	if !isMap || !wasMap || len(want) >= len(have) {
+		return false
+	}
+	for _, value := range have {
+		if _, isText := value.(string); !isText {
+			return false
+		}
+	}
+	return true
 }
 
 // toJSON is the JSON form of an object, with whole numbers as int64.

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	dbv1ac "github.com/platform-io/database-operator/pkg/generated/applyconfiguration/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
@@ -36,6 +38,44 @@ func fields(text string) *metav1.FieldsV1 {
 }
 
 const allOwned = `{"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:selector":{},"f:ports":{"k:{\"port\":5432,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}}`
+
+// A selector is owned as a whole, and so is the spec of an instance: what is not rendered any more must go.
+func TestADifferenceIsAlsoWhatIsNotRenderedAnyMore(t *testing.T) {
+	live := service(allOwned)
+	live.Spec.Selector["database"] = "db"
+	rendered, err := toJSON(corev1ac.Service("db", "ns").WithLabels(map[string]string{"a": "1"}).WithSpec(corev1ac.ServiceSpec().
+		WithSelector(map[string]string{"role": "primary"}).WithPorts(corev1ac.ServicePort().WithName("database").WithPort(5432))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := difference(rendered, live); got != ".spec.selector" || err != nil {
+		t.Errorf("difference %q, %v", got, err)
+	}
+
+	instance := &dbv1.DatabaseInstance{
+		ObjectMeta: metav1.ObjectMeta{Name: "db-0", ManagedFields: []metav1.ManagedFieldsEntry{
+			{Manager: naming.FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: fields(`{"f:spec":{}}`)},
+		}},
+		Spec: dbv1.DatabaseInstanceSpec{DatabaseName: "db", Engine: dbv1.PostgreSQL},
+	}
+	spec := dbv1ac.DatabaseInstanceSpec().WithDatabaseName("db").WithEngine(dbv1.PostgreSQL).WithOrdinal(0).WithBootstrap(false)
+	if rendered, err = toJSON(dbv1ac.DatabaseInstance("db-0", "ns").WithSpec(spec)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := difference(rendered, instance); got != "" || err != nil {
+		t.Errorf("difference %q, %v: zero is as good as nothing", got, err)
+	}
+	for name, change := range map[string]func(){
+		"an operation that is not asked for any more": func() { instance.Spec.Operation = &dbv1.InstanceOperation{ID: "1"} },
+		"a fence that is lifted":                      func() { instance.Spec.Operation, instance.Spec.Fenced = nil, true },
+		"somebody else's spec":                        func() { instance.Spec.Fenced, instance.ManagedFields[0].FieldsV1 = false, fields(`{"f:metadata":{}}`) },
+	} {
+		change()
+		if got, err := difference(rendered, instance); got != ".spec" || err != nil {
+			t.Errorf("%s: difference %q, %v", name, got, err)
+		}
+	}
+}
 
 func TestDifference(t *testing.T) {
 	desired := func() *corev1ac.ServiceApplyConfiguration {
