@@ -62,6 +62,7 @@ type Controller struct {
 	options     Options
 	clock       clock.WithTicker
 	kinds       map[string]*kind
+	nodes       cache.SharedIndexInformer
 	factories   factories
 	synced      []cache.DoneChecker
 	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]

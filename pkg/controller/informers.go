@@ -39,6 +39,7 @@ type factories struct {
 	instances externalversions.SharedInformerFactory
 	kube      informers.SharedInformerFactory
 	secrets   metadatainformer.SharedInformerFactory
+	nodes     informers.SharedInformerFactory
 }
 
 func (f *factories) start(ctx context.Context) {
@@ -46,6 +47,7 @@ func (f *factories) start(ctx context.Context) {
 	f.instances.Start(ctx.Done())
 	f.kube.Start(ctx.Done())
 	f.secrets.Start(ctx.Done())
+	f.nodes.Start(ctx.Done())
 }
 
 func (f *factories) shutdown() {
@@ -53,6 +55,7 @@ func (f *factories) shutdown() {
 	f.instances.Shutdown()
 	f.kube.Shutdown()
 	f.secrets.Shutdown()
+	f.nodes.Shutdown()
 }
 
 // newInformers makes the informers of every kind, with handlers that enqueue the Database that an
@@ -72,6 +75,9 @@ func (c *Controller) newInformers(ctx context.Context) error {
 		secrets: metadatainformer.NewFilteredSharedInformerFactory(c.clients.Metadata, 0, ns, ours),
 	}
 	c.kinds = c.newKinds()
+	if err := c.newNodes(ctx); err != nil {
+		return err
+	}
 	if err := c.kinds["Secret"].informer.SetTransform(trim); err != nil {
 		return fmt.Errorf("transform of Secrets: %w", err)
 	}

@@ -57,6 +57,7 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 		o.NamespaceTerminating, err = c.isTerminating(ctx, db.Namespace)
 		return o, err
 	}
+	o.Cordoned = c.cordoned(o.Pods)
 	o.PodFailures = c.observePodFailures(ctx, o)
 	return o, c.observeUnlabelledClaims(ctx, o)
 }

@@ -60,7 +60,8 @@ func newWorldWith(t *testing.T, pace simulation.Options, flags ...string) *world
 		kube: kubernetes.NewForConfigOrDie(config), databases: versioned.NewForConfigOrDie(config),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	pace.Namespace, pace.ReportInterval = w.namespace, 20*time.Millisecond
+	pace.Namespace, pace.ReportInterval, pace.LeaseDuration = w.namespace, 20*time.Millisecond, 500*time.Millisecond
+	pace.Nodes = []string{w.namespace + "-a", w.namespace + "-b", w.namespace + "-c"}
 	sim, err := simulation.Start(ctx, w.kube, w.databases, pace)
 	if err != nil {
 		t.Fatal(err)

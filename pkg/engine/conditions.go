@@ -179,7 +179,7 @@ func (p *planner) accountTrouble(name string) string {
 
 // reportUpToDate: every instance runs what the spec says. It also lists the steps that wait.
 func (p *planner) reportUpToDate() {
-	p.status.Plan = nil
+	p.status.Plan = p.waitingRequest()
 	for _, r := range p.restarts {
 		step := dbv1.PlannedStep{Kind: r.kind, Target: r.instance, Reason: r.reason, HeldBy: r.heldBy}
 		if !r.notBefore.IsZero() {
@@ -219,13 +219,30 @@ func (p *planner) staleness() (reason, message string) {
 		case GuardOperatorRelease:
 			continue
 		}
-		message := fmt.Sprintf("instance %s waits for a restart (%s), held by guard %s", r.instance, r.reason, r.heldBy)
+		message := fmt.Sprintf("instance %s waits for a restart (%s), held by guard %s%s", r.instance, r.reason, r.heldBy, p.heldBecause(r))
 		if !r.notBefore.IsZero() {
 			message += " until " + r.notBefore.UTC().Format("2006-01-02 15:04 MST")
 		}
 		return dbv1.ReasonRestartPending, message
 	}
 	return "", ""
+}
+
+// heldBecause says what a guard found.
+func (p *planner) heldBecause(r restart) string {
+	switch r.heldBy {
+	case GuardOneAtATime:
+		if name := p.disrupted(); name != "" && name != r.instance && p.Pods[name] != nil {
+			return ": " + p.instanceTrouble(name)
+		}
+	case GuardNoCandidate, GuardLastSynchronised:
+		return ": see condition " + dbv1.ConditionReplicationHealthy
+	case GuardSwitchoverAborted:
+		return ": " + p.Database.Status.Operation.Message
+	case GuardOperation:
+		return ": " + p.Database.Status.Operation.Kind + " " + p.Database.Status.Operation.Message
+	}
+	return ""
 }
 
 // reportFeatures says of every feature whether it was asked for, and whether this release can do

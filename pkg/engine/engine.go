@@ -31,6 +31,10 @@ type Engine interface {
 	// Binding is the content of the credentials Secret, in the form of servicebinding.io.
 	Binding(db *dbv1.Database, login Login) map[string]string
 
+	// PrimaryFirst is true when the spec's settings may only take effect on the primary, whose report is
+	// given, before they do on replicas. It is asked only while some wait for a restart.
+	PrimaryFirst(db *dbv1.Database, primary *dbv1.DatabaseInstanceStatus) bool
+
 	// Identity is the recorded identity of the data in a status, "" when none is.
 	Identity(status *dbv1.EngineStatus) string
 

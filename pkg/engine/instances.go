@@ -39,8 +39,15 @@ func (p *planner) instance(group resources.Group, ordinal int32) *dbv1ac.Databas
 	if p.shape.Elects {
 		spec.WithReplication(p.replication())
 	}
+	if p.isFenced(name) {
+		spec.WithFenced(true)
+	}
 	if op := p.operation(name); op != nil {
-		spec.WithOperation(dbv1ac.InstanceOperation().WithID(op.ID).WithKind(op.Kind))
+		ask := dbv1ac.InstanceOperation().WithID(op.ID).WithKind(op.Kind)
+		if op.Target != "" {
+			ask.WithTarget(op.Target)
+		}
+		spec.WithOperation(ask)
 	}
 	return resources.Instance(p.Database, name, spec)
 }
@@ -106,15 +113,18 @@ const (
 	ReplicationPasswordKey = resources.ReplicationPasswordKey
 )
 
-// operation is the one to carry out now, else the one that was last asked for: taking it away
+// operation is the one to carry out now, else the restart that was last asked for: taking that away
 // would only be a write.
 func (p *planner) operation(instance string) *dbv1.InstanceOperation {
+	if op := p.asked(instance); op != nil {
+		return op
+	}
 	for _, r := range p.restarts {
 		if r.instance == instance && r.kind == restartEngine && r.heldBy == "" {
 			return &dbv1.InstanceOperation{ID: r.id, Kind: dbv1.OperationRestart}
 		}
 	}
-	if dbi := p.Instances[instance]; dbi != nil {
+	if dbi := p.Instances[instance]; dbi != nil && dbi.Spec.Operation != nil && dbi.Spec.Operation.Kind == dbv1.OperationRestart {
 		return dbi.Spec.Operation
 	}
 	return nil

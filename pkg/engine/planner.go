@@ -96,6 +96,7 @@ func (p *planner) planChanges() {
 	if p.identity.foreign != "" || p.blocked() {
 		return
 	}
+	p.planOperation()
 	p.planCredentials()
 	p.planElection()
 	p.planObjects()

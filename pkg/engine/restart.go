@@ -26,13 +26,19 @@ import (
 const (
 	restartPod    = "RestartPod"
 	restartEngine = "RestartEngine"
+	// stepSwitchover makes a replica of the primary, before it is restarted as one.
+	stepSwitchover = "Switchover"
 )
 
-// restart is one that is wanted.
+// restart is one that is wanted, or the switchover that must come before it.
 type restart struct {
 	instance string
 	kind     string
 	reason   string
+	// target is the next primary, of a switchover; "" when there is none.
+	target string
+	// urgent is true when there is no time to wait for a window.
+	urgent bool
 	// id identifies the request to the agent.
 	id string
 	// heldBy names the guard that refuses it now, "" when it may begin; notBefore is when that may
@@ -51,19 +57,58 @@ type restart struct {
 }
 
 // judgeRestarts lists the wanted restarts in the order in which they are to happen, each with the
-// guard that holds it.
+// guard that holds it: replicas first, then a switchover, after which the old primary is a replica.
 func (p *planner) judgeRestarts() []restart {
-	var wanted []restart
+	var wanted, last []restart
 	for _, group := range p.shape.Groups {
 		template := resources.PodHashes(p.Database, p.shape, group, p.AgentImage)
 		for _, name := range group.Instances() {
-			if r, ok := p.wantedRestart(name, template); ok {
-				r.broken = !p.isReady(name) && !p.serves(name)
+			r, ok := p.wantedRestart(name, template)
+			if !ok {
+				continue
+			}
+			r.broken = !p.isReady(name) && !p.serves(name)
+			switch {
+			case !p.hasReplicas() || name != p.primary:
 				wanted = append(wanted, r)
+			case p.pendingSettings(name) != "" && p.engine.PrimaryFirst(p.Database, p.report(name)):
+				// Replicas could not follow one that runs with less, and it is told to run with less.
+				wanted = append([]restart{p.engineRestart(name)}, wanted...)
+			default:
+				last = append(last, r)
 			}
 		}
 	}
-	return p.guard(wanted)
+	p.restarts = append(wanted, last...) // for the choice of who takes over
+	return p.guard(append(p.urgentSwitchover(), append(wanted, p.beforeRestart(last)...)...))
+}
+
+// beforeRestart puts a switchover in the place of the primary's restart.
+func (p *planner) beforeRestart(last []restart) []restart {
+	for i, r := range last {
+		last[i] = restart{instance: r.instance, kind: stepSwitchover, reason: "before it is restarted: " + r.reason, release: r.release, renewedBy: r.renewedBy}
+		if fit := p.fit(); len(fit) > 0 {
+			last[i].target = fit[0]
+		}
+	}
+	return last
+}
+
+// urgentSwitchover moves the primary away from a node that is about to be drained, if there is another
+// node for it. The drain waits for it, because of the primary's disruption budget.
+func (p *planner) urgentSwitchover() []restart {
+	if !p.hasReplicas() || p.primary == "" || !p.isCordoned(p.primary) {
+		return nil
+	}
+	for _, name := range p.fit() {
+		if !p.isCordoned(name) {
+			return []restart{{
+				instance: p.primary, kind: stepSwitchover, target: name, urgent: true,
+				reason: "node " + p.Pods[p.primary].Spec.NodeName + " takes no new pods",
+			}}
+		}
+	}
+	return nil
 }
 
 // wantedRestart prefers the pod's restart: it includes the engine's.
@@ -83,6 +128,8 @@ func (p *planner) wantedRestart(name string, template resources.Hashes) (restart
 		}, true
 	case p.pendingSettings(name) != "":
 		return p.engineRestart(name), true
+	case p.hasReplicas() && p.report(name) != nil && p.report(name).Replication == nil && pod.Annotations[naming.AnnotationTemplateHash] != template.Template:
+		return restart{instance: name, kind: restartPod, reason: "its agent is of a release that cannot replicate"}, true
 	case pod.Annotations[naming.AnnotationTemplateHash] != template.Template:
 		return restart{
 			instance: name, kind: restartPod, release: true,
@@ -136,6 +183,10 @@ func (p *planner) planRestart() {
 		if r.heldBy != "" {
 			continue
 		}
+		if p.status.Operation != nil && p.status.Operation.Phase == dbv1.OperationPending {
+			// It began in this sync, and holds everything else.
+			return
+		}
 		if pod := p.Pods[r.instance]; r.kind == restartPod && p.OwnsPod(pod) && p.templateIsLive(pod) {
 			p.do(Delete{Resource: Pods, Name: pod.Name, UID: pod.UID, Reason: r.reason})
 		}
@@ -171,6 +222,14 @@ const (
 	GuardDidNotHelp = "DidNotHelp"
 	// GuardRestarting: the instance is being restarted.
 	GuardRestarting = "Restarting"
+	// GuardOperation: a switchover or a failover is under way.
+	GuardOperation = "Operation"
+	// GuardNoCandidate: no replica could take over from the primary.
+	GuardNoCandidate = "NoCandidate"
+	// GuardSwitchoverAborted: the last switchover was not possible; it is tried again later.
+	GuardSwitchoverAborted = "SwitchoverAborted"
+	// GuardLastSynchronised: too few other instances have all that the primary has.
+	GuardLastSynchronised = "LastSynchronised"
 	// GuardOneAtATime: another instance is being restarted or is not ready.
 	GuardOneAtATime = "OneAtATime"
 	// GuardMaintenanceWindow: no maintenance window is open.
@@ -184,6 +243,8 @@ type circumstances struct {
 	// hasWindows is false when steps may begin at any time.
 	hasWindows bool
 	window     maintenance.Verdict
+	// retry is when a switchover may be tried again.
+	retry time.Time
 }
 
 var guards = []struct {
@@ -199,12 +260,20 @@ var guards = []struct {
 		return p.Now.Before(r.renewedBy) && !r.broken && (!c.hasWindows || !c.window.Open)
 	}},
 	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
+	{GuardOperation, func(p *planner, _ *circumstances, _ *restart) bool { return p.runningOperation() != nil }},
 	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},
 	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {
-		return c.disrupted != "" && c.disrupted != r.instance
+		return c.disrupted != "" && c.disrupted != r.instance && !r.urgent
+	}},
+	{GuardLastSynchronised, func(p *planner, _ *circumstances, r *restart) bool {
+		return p.hasReplicas() && r.instance != p.primary && !r.broken && p.wholeCopies(r.instance) < p.copiesNeeded()
+	}},
+	{GuardNoCandidate, func(_ *planner, _ *circumstances, r *restart) bool { return r.kind == stepSwitchover && r.target == "" }},
+	{GuardSwitchoverAborted, func(p *planner, c *circumstances, r *restart) bool {
+		return r.kind == stepSwitchover && p.Now.Before(c.retry)
 	}},
 	// An instance that does not serve has nothing to lose by not waiting.
-	{GuardMaintenanceWindow, func(_ *planner, c *circumstances, r *restart) bool { return !r.broken && !c.window.Open }},
+	{GuardMaintenanceWindow, func(_ *planner, c *circumstances, r *restart) bool { return !r.broken && !r.urgent && !c.window.Open }},
 }
 
 // guard names the guard that holds each wanted restart: at most one is left without.
@@ -218,6 +287,9 @@ func (p *planner) guard(wanted []restart) []restart {
 	}
 	// A window that cannot be read is closed; validation says why.
 	c.window, _ = maintenance.At(p.Database.Spec.Maintenance, p.Now)
+	if op := p.Database.Status.Operation; op != nil && op.Kind == dbv1.OperationSwitchover && op.FinishedAt != nil && op.Phase != dbv1.OperationSucceeded && op.ID != p.Database.Status.LastRequest {
+		c.retry = op.FinishedAt.Add(switchoverRetry)
+	}
 	for i := range wanted {
 		r := &wanted[i]
 		for _, g := range guards {
@@ -232,6 +304,9 @@ func (p *planner) guard(wanted []restart) []restart {
 		case GuardMaintenanceWindow, GuardOperatorRelease:
 			r.notBefore = c.window.Changes
 			p.requeueAt(c.window.Changes)
+		case GuardSwitchoverAborted:
+			r.notBefore = c.retry
+			p.requeueAt(c.retry)
 		case GuardTokenRenewal:
 			r.notBefore = r.renewedBy
 			p.requeueAt(r.renewedBy)
@@ -241,12 +316,16 @@ func (p *planner) guard(wanted []restart) []restart {
 	return wanted
 }
 
-// disrupted is an instance that is not serving, "" when all are.
+// disrupted is an instance that is not serving, "" when all are. A primary that is not known is one,
+// too.
 func (p *planner) disrupted() string {
 	for _, name := range p.shape.InstanceNames() {
 		if !p.isReady(name) {
 			return name
 		}
+	}
+	if p.hasReplicas() && p.primary == "" {
+		return "the primary"
 	}
 	return ""
 }

@@ -28,14 +28,19 @@ const (
 
 // files are the configuration files of a Database.
 func files(db *dbv1.Database) map[string]string {
+	return map[string]string{fileConf: render(settings(db)), fileHBA: hba, fileIdent: ident}
+}
+
+// settings are all that the server is told, in the three layers.
+func settings(db *dbv1.Database) map[string]string {
 	limits := dbv1.Resources(db).Limits
-	settings := derived(limits.Memory().Value())
-	maps.Copy(settings, keptLog(dbv1.StorageSize(db)))
+	all := derived(limits.Memory().Value())
+	maps.Copy(all, keptLog(dbv1.StorageSize(db)))
 	for name, value := range db.Spec.EngineConfig {
-		settings[strings.ToLower(name)] = string(value)
+		all[strings.ToLower(name)] = string(value)
 	}
-	maps.Copy(settings, owned(db))
-	return map[string]string{fileConf: render(settings), fileHBA: hba, fileIdent: ident}
+	maps.Copy(all, owned(db))
+	return all
 }
 
 // hba lets the agent in over the socket, which only the pod's own user can reach, and everybody
@@ -169,6 +174,33 @@ var ownedSettings = map[string]string{
 	"promote_trigger_file":       "the agents decide who is the primary",
 	"synchronous_standby_names":  "set spec.highAvailability.synchronousReplicas",
 	"allow_alter_system":         "settings belong in spec.engineConfig",
+}
+
+// hotStandby are the settings that a replica must not have lower than its primary, with the server's
+// own defaults.
+var hotStandby = map[string]int64{
+	"max_connections": 100, "max_locks_per_transaction": 64, "max_prepared_transactions": 0, "max_wal_senders": 10, "max_worker_processes": 8,
+}
+
+// PrimaryFirst implements engine.Engine. One of these settings that grows is restarted with on replicas
+// first, and one that shrinks on the primary first. When one grows and another shrinks, replicas pause
+// from the restart of the primary to their own.
+// https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-ADMIN
+func (Engine) PrimaryFirst(db *dbv1.Database, primary *dbv1.DatabaseInstanceStatus) bool {
+	if primary == nil || primary.Engine == nil || primary.Engine.PostgreSQL == nil {
+		return false
+	}
+	wanted := settings(db)
+	for name, value := range hotStandby {
+		if text, ok := wanted[name]; ok {
+			// What is no number, the server refuses.
+			value, _ = strconv.ParseInt(text, 10, 64)
+		}
+		if running, known := primary.Engine.PostgreSQL.HotStandby[name]; known && value < running {
+			return true
+		}
+	}
+	return false
 }
 
 // OwnedSettings implements engine.Engine.

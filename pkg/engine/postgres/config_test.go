@@ -183,3 +183,28 @@ func TestGapsAreNeverSilent(t *testing.T) {
 		}
 	}
 }
+
+func TestASmallerSettingIsRestartedWithOnThePrimaryFirst(t *testing.T) {
+	running := &dbv1.DatabaseInstanceStatus{Engine: &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{
+		HotStandby: map[string]int64{"max_connections": 100, "max_locks_per_transaction": 128, "max_prepared_transactions": 0, "max_wal_senders": 64, "max_worker_processes": 8},
+	}}}
+	locks := dbv1.ConfigValue("128")
+	for name, c := range map[string]struct {
+		config  map[string]dbv1.ConfigValue
+		primary *dbv1.DatabaseInstanceStatus
+		want    bool
+	}{
+		"nothing":                {map[string]dbv1.ConfigValue{"max_locks_per_transaction": locks}, running, false},
+		"one grows":              {map[string]dbv1.ConfigValue{"max_locks_per_transaction": locks, "max_connections": "200"}, running, false},
+		"one shrinks":            {map[string]dbv1.ConfigValue{"max_locks_per_transaction": locks, "Max_Connections": "50"}, running, true},
+		"one grows, one shrinks": {map[string]dbv1.ConfigValue{"max_locks_per_transaction": locks, "max_connections": "50", "max_worker_processes": "16"}, running, true},
+		"one goes":               {nil, running, true},
+		"another shrinks":        {map[string]dbv1.ConfigValue{"max_locks_per_transaction": locks, "shared_buffers": "1MB"}, running, false},
+		"nobody knows":           {map[string]dbv1.ConfigValue{"max_connections": "50"}, &dbv1.DatabaseInstanceStatus{}, false},
+	} {
+		db := database(func(db *dbv1.Database) { db.Spec.EngineConfig = c.config })
+		if got := (Engine{}).PrimaryFirst(db, c.primary); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -25,7 +25,7 @@ import (
 // The StatefulSet controller, the volumes and the kubelet.
 
 const (
-	// NodeName is the node that pods say they run on. There is no such object.
+	// NodeName is the node that pods say they run on, if no others are given. There is no such object.
 	NodeName = "simulated"
 
 	finalizerClaim = "kubernetes.io/pvc-protection"
@@ -100,7 +100,7 @@ func (s *Simulation) createPod(ctx context.Context, set *appsv1.StatefulSet, ord
 		appsv1.ControllerRevisionHashLabelKey: revision(set),
 	})
 	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}
-	pod.Spec.NodeName, pod.Spec.Hostname, pod.Spec.Subdomain = NodeName, pod.Name, set.Spec.ServiceName
+	pod.Spec.NodeName, pod.Spec.Hostname, pod.Spec.Subdomain = s.options.Nodes[int(ordinal)%len(s.options.Nodes)], pod.Name, set.Spec.ServiceName
 	for i := range set.Spec.VolumeClaimTemplates {
 		volume := set.Spec.VolumeClaimTemplates[i].Name
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{

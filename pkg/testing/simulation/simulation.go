@@ -45,6 +45,8 @@ type Options struct {
 	Namespace string
 	// Workers is how many things happen at once. Default: 4.
 	Workers int
+	// Nodes are the nodes that pods are put on, by their ordinals. Default: NodeName alone.
+	Nodes []string
 	// PodStart is how long a new pod takes until its agent runs, PodStop how long a deleted one stays.
 	PodStart, PodStop time.Duration
 	// Bootstrap is how long a new database takes to make.
@@ -107,6 +109,9 @@ const (
 func Start(ctx context.Context, kube kubernetes.Interface, db versioned.Interface, options Options) (*Simulation, error) {
 	if options.Workers == 0 {
 		options.Workers = 4
+	}
+	if len(options.Nodes) == 0 {
+		options.Nodes = []string{NodeName}
 	}
 	s := &Simulation{
 		options: options, kube: kube, db: db,
