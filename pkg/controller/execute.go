@@ -21,6 +21,7 @@ import (
 var kindByResource = map[string]string{
 	engine.Budgets:      "PodDisruptionBudget",
 	engine.Claims:       "PersistentVolumeClaim",
+	engine.Instances:    "DatabaseInstance",
 	engine.Leases:       "Lease",
 	engine.Pods:         "Pod",
 	engine.Secrets:      "Secret",

@@ -15,20 +15,24 @@ import (
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
-// observeLease finds the Lease of the primary. One that the cache does not have, although agents
-// must have held it, is asked for: it may have lost the label by which it is watched.
+// observeLease finds the Lease of the primary. It is asked for when the cache will not do: while an
+// instance is to go, because what it says must be newer than what the agents were seen to say; and when
+// the cache does not have it, although agents must have held it: it may have lost the label by which it
+// is watched.
 func (c *Controller) observeLease(ctx context.Context, o *engine.Observation) error {
 	leases, err := owned[*coordinationv1.Lease](c.kinds["Lease"], cache.MetaObjectToName(o.Database))
 	if err != nil {
 		return err
 	}
 	name, eng := naming.Lease(o.Database.Name), c.options.Engines[o.Database.Spec.Engine]
-	if o.Lease = leases[name]; o.Lease != nil || o.Database.Status.Primary == nil || eng == nil || !eng.Shape(o.Database).Elects {
+	o.Lease = leases[name]
+	if o.Database.Status.Primary == nil || eng == nil || !eng.Shape(o.Database).Elects || o.Lease != nil && !engine.IsShrinking(o, eng) {
 		return nil
 	}
 	live, err := c.clients.Kube.CoordinationV1().Leases(o.Database.Namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
+		o.Lease = nil
 		return nil
 	case err != nil:
 		return fmt.Errorf("get Lease %s: %w", name, err)

@@ -66,7 +66,7 @@ func (p *planner) isFenced(name string) bool {
 // and the candidates that stream from it.
 func (p *planner) wholeCopies(without string) int {
 	n := 0
-	for _, name := range p.shape.InstanceNames() {
+	for _, name := range p.existing {
 		if name != without && p.isReady(name) && (name == p.primary || p.streams(name) && p.isCandidate(name)) {
 			n++
 		}

@@ -187,6 +187,7 @@ func (p *planner) reportUpToDate() {
 		}
 		p.status.Plan = append(p.status.Plan, step)
 	}
+	leaving, why := p.reportLeaving()
 	if reason, message := p.staleness(); reason != "" {
 		status := no
 		if reason == dbv1.ReasonAgentUnauthorized {
@@ -200,6 +201,10 @@ func (p *planner) reportUpToDate() {
 			p.condition(dbv1.ConditionUpToDate, unknown, dbv1.ReasonUnknown, p.silence(name))
 			return
 		}
+	}
+	if leaving != "" {
+		p.condition(dbv1.ConditionUpToDate, no, leaving, why)
+		return
 	}
 	p.condition(dbv1.ConditionUpToDate, yes, dbv1.ReasonAsExpected, "")
 }
@@ -216,6 +221,8 @@ func (p *planner) staleness() (reason, message string) {
 		switch r.heldBy {
 		case "", GuardRestarting:
 			return dbv1.ReasonRestarting, "instance " + r.instance + " is being restarted: " + r.reason
+		case GuardOperation:
+			return dbv1.ReasonRestarting, "instance " + r.instance + " is restarted (" + r.reason + ") after the operation under way" + p.heldBecause(r)
 		case GuardOperatorRelease:
 			continue
 		}

@@ -95,7 +95,7 @@ func (p *planner) replication() *dbv1ac.InstanceReplicationApplyConfiguration {
 // judgePrimary finds the instance that takes writes, "" when none is known to: it says so, its pod is
 // ready and has the label by which the Service finds it, and the Lease agrees.
 func (p *planner) judgePrimary() string {
-	for _, name := range p.shape.InstanceNames() {
+	for _, name := range p.existing {
 		if p.isReady(name) && p.report(name).Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] == string(dbv1.RolePrimary) && p.mayReign(name) {
 			return name
 		}

@@ -77,7 +77,7 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	}
 	switch c.Reason {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
-		dbv1.ReasonRestarting, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
+		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
 		return false
 	case dbv1.ReasonInstanceNotReady, dbv1.ReasonReplicaNotReady:
 		return old != nil && old.Status == metav1.ConditionTrue

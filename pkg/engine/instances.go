@@ -76,6 +76,9 @@ func (p *planner) mayBootstrap(instance string, ordinal int32) bool {
 func (p *planner) members(group resources.Group) []*dbv1ac.InstanceMemberApplyConfiguration {
 	var members []*dbv1ac.InstanceMemberApplyConfiguration
 	for _, name := range group.Instances() {
+		if !p.isMember(name) {
+			continue
+		}
 		members = append(members, dbv1ac.InstanceMember().
 			WithName(name).WithVoter(true).
 			WithHost(naming.InstanceHost(name, p.Database.Name, p.Database.Namespace)))

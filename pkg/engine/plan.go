@@ -91,6 +91,7 @@ type (
 const (
 	Budgets      = "poddisruptionbudgets"
 	Claims       = "persistentvolumeclaims"
+	Instances    = "databaseinstances"
 	Leases       = "leases"
 	Pods         = "pods"
 	Secrets      = "secrets"

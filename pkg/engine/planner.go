@@ -34,8 +34,10 @@ func New(o *Observation, eng Engine) *Plan {
 // planner holds what one planning gathers. It lives for one call of New.
 type planner struct {
 	*Observation
-	engine   Engine
-	shape    resources.Shape
+	engine Engine
+	shape  resources.Shape
+	// existing are the instances, with those that are to go.
+	existing []string
 	identity identity
 	election election
 	// primary is the instance that takes writes, "" when none is known to.
@@ -63,24 +65,10 @@ func (p *planner) planRunning() {
 // look gathers what everything else judges by.
 func (p *planner) look() {
 	p.shape = p.engine.Shape(p.Database)
-	p.keepInstances()
+	p.existing = p.existingShape().InstanceNames()
 	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
 	p.election = readElection(p.Observation)
 	p.primary = p.judgePrimary()
-}
-
-// keepInstances takes no instance away: one that leaves must first leave the candidates of the record,
-// which is not built yet. A gap says so.
-func (p *planner) keepInstances() {
-	if !p.shape.Elects {
-		return
-	}
-	for i := range p.shape.Groups {
-		group := &p.shape.Groups[i]
-		if set := p.StatefulSets[group.Name]; set != nil && set.Spec.Replicas != nil {
-			group.Replicas = max(group.Replicas, *set.Spec.Replicas)
-		}
-	}
 }
 
 // planChanges adds what is to be written. Everything that a finalizer must undo comes after it.
@@ -104,6 +92,7 @@ func (p *planner) planChanges() {
 	p.planPodLabels()
 	p.planConfigRefresh()
 	p.planRestart()
+	p.planLeft()
 	// Last, so that a foreign Secret of such a name holds nothing else up.
 	p.planCertificates()
 }
@@ -113,7 +102,7 @@ func (p *planner) planChanges() {
 func (p *planner) planObjects() {
 	db := p.Database
 	p.plan.Objects = append(p.plan.Objects,
-		resources.ServiceAccount(db), resources.Role(db, p.shape), resources.RoleBinding(db),
+		resources.ServiceAccount(db), resources.Role(db, p.existingShape()), resources.RoleBinding(db),
 		resources.ConfigMap(db, p.shape),
 		resources.HeadlessService(db, p.shape), resources.PrimaryService(db, p.shape), resources.ReadOnlyService(db, p.shape),
 	)
@@ -124,7 +113,7 @@ func (p *planner) planObjects() {
 		// The accounts are made in this sync; its watch event brings the next.
 		return
 	}
-	for _, group := range p.shape.Groups {
+	for _, group := range p.existingShape().Groups {
 		for ordinal := range group.Replicas {
 			p.plan.Objects = append(p.plan.Objects, p.instance(group, ordinal))
 		}
@@ -133,6 +122,7 @@ func (p *planner) planObjects() {
 		return
 	}
 	for _, group := range p.shape.Groups {
+		group.Replicas = p.sizeOf(group)
 		p.plan.Objects = append(p.plan.Objects,
 			resources.StatefulSet(db, p.shape, group, p.AgentImage, p.StatefulSets[group.Name]))
 	}

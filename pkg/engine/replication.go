@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -35,7 +34,7 @@ func (p *planner) reportPrimary() {
 // primaryTrouble says why nobody is known to take writes, and what comes of it.
 func (p *planner) primaryTrouble() (status metav1.ConditionStatus, reason, why string) {
 	e := &p.election
-	if !p.shape.Elects || !e.wasHeld() || len(p.shape.InstanceNames()) == 1 {
+	if !p.shape.Elects || !e.wasHeld() || !p.hasReplicas() {
 		return p.firstTrouble()
 	}
 	holder := e.holder.Pod
@@ -110,8 +109,8 @@ func (p *planner) firstTrouble() (status metav1.ConditionStatus, reason, why str
 	return no, dbv1.ReasonInstanceNotReady, "no instance is known to accept writes"
 }
 
-// hasReplicas is true when the Database is to have replicas, and this release runs them.
-func (p *planner) hasReplicas() bool { return p.shape.Elects && len(p.shape.InstanceNames()) > 1 }
+// hasReplicas is true when the Database has replicas, or is to have them.
+func (p *planner) hasReplicas() bool { return p.shape.Elects && len(p.existing) > 1 }
 
 // reportReplication: every replica streams and is close, and commits wait for as many as was asked.
 func (p *planner) reportReplication() {
@@ -183,10 +182,13 @@ func (p *planner) synchronousTrouble() string {
 		"They go on when the others are back; a lower number lets them go on now", want, names)
 }
 
-// reportScaling tells a Database that is being scaled from one that lost an instance.
+// isScaling tells a Database that is being scaled from one that lost an instance.
 func (p *planner) isScaling() bool {
+	if len(p.leaving()) > 0 && p.isTrue(dbv1.ConditionReady) {
+		return true
+	}
 	return p.wasProvisioned() && slices.ContainsFunc(p.shape.InstanceNames(), func(name string) bool {
 		dbi := p.Instances[name]
 		return name != p.primary && !p.isReady(name) && (dbi == nil || dbi.Status.DataID == "")
-	}) && meta.IsStatusConditionTrue(p.status.Conditions, dbv1.ConditionReady)
+	}) && p.isTrue(dbv1.ConditionReady)
 }

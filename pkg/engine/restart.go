@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func (p *planner) judgeRestarts() []restart {
 		}
 	}
 	p.restarts = append(wanted, last...) // for the choice of who takes over
-	return p.guard(append(p.urgentSwitchover(), append(wanted, p.beforeRestart(last)...)...))
+	return p.guard(slices.Concat(p.urgentSwitchover(), p.handOverBeforeLeaving(), wanted, p.beforeRestart(last)))
 }
 
 // beforeRestart puts a switchover in the place of the primary's restart.
@@ -230,6 +231,8 @@ const (
 	GuardSwitchoverAborted = "SwitchoverAborted"
 	// GuardLastSynchronised: too few other instances have all that the primary has.
 	GuardLastSynchronised = "LastSynchronised"
+	// GuardStillNeeded: an instance that is to go is the primary or a candidate.
+	GuardStillNeeded = "StillNeeded"
 	// GuardOneAtATime: another instance is being restarted or is not ready.
 	GuardOneAtATime = "OneAtATime"
 	// GuardMaintenanceWindow: no maintenance window is open.

@@ -95,6 +95,10 @@ func (r *rollout) carryOut(p *engine.Plan) {
 		}
 		dbi := r.Instances[name]
 		dbi.Spec.ConfigHash = hash
+		dbi.Spec.Members = nil
+		for _, m := range spec.Members {
+			dbi.Spec.Members = append(dbi.Spec.Members, dbv1.InstanceMember{Name: *m.Name})
+		}
 		r.operate(dbi, spec.Operation != nil, func() dbv1.InstanceOperation {
 			op := dbv1.InstanceOperation{ID: *spec.Operation.ID, Kind: *spec.Operation.Kind}
 			if spec.Operation.Target != nil {

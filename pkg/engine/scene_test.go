@@ -76,6 +76,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 	for ordinal := range int(shape.Groups[0].Replicas) {
 		s.addInstance(shape, ordinal)
 	}
+	s.told(shape.InstanceNames()...)
 	s.elect("db-0", 4)
 	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1, OwnerReferences: controlledBy("db-uid")}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}
 	set.Spec.Replicas = new(shape.Groups[0].Replicas)

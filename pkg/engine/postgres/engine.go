@@ -104,8 +104,6 @@ func (Engine) Gaps(db *dbv1.Database) []engine.Gap {
 		}
 	}
 	spec := &db.Spec
-	gap(dbv1.Mode(db) == dbv1.Replicated && db.Status.Replicas > dbv1.Replicas(db), dbv1.ConditionReplicationHealthy,
-		"scaling in", fmt.Sprintf("%d instances run on; set topology.replicas back to that", db.Status.Replicas))
 	gap(dbv1.TLSEnabled(db), dbv1.ConditionTLSReady, "networking.tls", "connections are not encrypted")
 	gap(dbv1.BackupEnabled(db), dbv1.ConditionBackupConfigured, "backups", "none is taken; take your own with pg_dump")
 	gap(dbv1.BackupEnabled(db) && (dbv1.MethodOf(db) == dbv1.BackupWAL || dbv1.MethodOf(db) == dbv1.BackupIncremental),

@@ -83,6 +83,8 @@ const (
 	ReasonFailingOver = "FailingOver"
 	// ReasonReplicaNotReady: a replica could not take over.
 	ReasonReplicaNotReady = "ReplicaNotReady"
+	// ReasonScaling: an instance is being removed.
+	ReasonScaling = "Scaling"
 	// ReasonWritesWait: fewer replicas stream than each write must reach.
 	ReasonWritesWait = "WritesWait"
 	// ReasonInstanceFailed: the engine of an instance does not start.
