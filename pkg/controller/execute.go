@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -28,9 +29,10 @@ var kindByResource = map[string]string{
 	engine.StatefulSets: "StatefulSet",
 }
 
-// execute carries out the actions in order; the first error ends it. It returns the Database as
-// the last write left it.
+// execute carries out the actions in order; the first error ends it, unless a volume cannot grow. It
+// returns the Database as the last write left it.
 func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action) (*dbv1.Database, error) {
+	var refused []error
 	for _, action := range actions {
 		klog.FromContext(ctx).V(2).Info("Executing", "action", action.String())
 		var err error
@@ -42,11 +44,15 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 		default:
 			err = c.executeOne(ctx, db, action)
 		}
-		if err != nil {
-			return db, fmt.Errorf("%s: %w", action, err)
+		var grow *growError
+		switch {
+		case errors.As(err, &grow):
+			refused = append(refused, err)
+		case err != nil:
+			return db, errors.Join(append(refused, fmt.Errorf("%s: %w", action, err))...)
 		}
 	}
-	return db, nil
+	return db, errors.Join(refused...)
 }
 
 // executeOne carries out an action that leaves the Database itself as it is.
@@ -64,6 +70,8 @@ func (c *Controller) executeOne(ctx context.Context, db *dbv1.Database, action e
 		return c.createAuthority(ctx, db)
 	case engine.IssueCertificate:
 		return c.issueCertificate(ctx, db, a)
+	case engine.GrowClaim:
+		return c.growClaim(ctx, db, a)
 	case engine.Annotate:
 		return c.annotate(ctx, db, a)
 	case engine.Delete:
@@ -127,6 +135,9 @@ func (c *Controller) annotate(ctx context.Context, db *dbv1.Database, a engine.A
 func (c *Controller) delete(ctx context.Context, db *dbv1.Database, d engine.Delete) error {
 	k := c.kinds[kindByResource[d.Resource]]
 	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &d.UID}, PropagationPolicy: new(metav1.DeletePropagationBackground)}
+	if d.Orphan {
+		options.PropagationPolicy = new(metav1.DeletePropagationOrphan)
+	}
 	if d.ResourceVersion != "" {
 		options.Preconditions.ResourceVersion = &d.ResourceVersion
 	}

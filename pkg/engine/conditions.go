@@ -68,50 +68,6 @@ func podTrouble(pod *corev1.Pod) string {
 	return ""
 }
 
-// reportStorage: the volumes are bound, have the wanted size, and are not filling up.
-func (p *planner) reportStorage() {
-	want := dbv1.StorageSize(p.Database)
-	if want == nil {
-		p.condition(dbv1.ConditionStorageReady, yes, dbv1.ReasonNotRequested, "the spec asks for no volume")
-		return
-	}
-	for _, name := range p.shape.InstanceNames() {
-		claim := p.Claims[naming.Claim(name)]
-		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
-			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonVolumePending,
-				"volume "+naming.Claim(name)+" is not bound; kubectl describe pvc "+naming.Claim(name)+" says why")
-			return
-		}
-		have := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-		if have.Cmp(*want) != 0 {
-			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonResizeNotSupported, fmt.Sprintf(
-				"not supported yet: growing volumes; %s has %s and storage.size is %s. The database runs on as it is.", claim.Name, have.String(), want.String()))
-			return
-		}
-		if p.report(name) == nil && p.reasonOf(dbv1.ConditionStorageReady) == dbv1.ReasonVolumeFilling {
-			// Nobody knows better.
-			return
-		}
-		if full := p.fullness(name); full >= fullPercent {
-			p.condition(dbv1.ConditionStorageReady, no, dbv1.ReasonVolumeFilling, fmt.Sprintf(
-				"volume %s is %d%% full; delete data, or move to a larger volume by backup and restore", claim.Name, full))
-			return
-		}
-	}
-	p.condition(dbv1.ConditionStorageReady, yes, dbv1.ReasonAsExpected, "")
-}
-
-// fullPercent is how full a volume may be before it is called filling.
-const fullPercent = 90
-
-func (p *planner) fullness(name string) int64 {
-	report := p.report(name)
-	if report == nil || report.Storage == nil || report.Storage.CapacityBytes == 0 {
-		return 0
-	}
-	return 100 * report.Storage.UsedBytes / report.Storage.CapacityBytes
-}
-
 // reportCredentials: the published credentials log in. Only the agent can know, and says so of
 // each account and password.
 func (p *planner) reportCredentials() {

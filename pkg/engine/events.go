@@ -56,6 +56,10 @@ func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, mess
 	case before.Phase == dbv1.PhaseScaling && after.Phase == dbv1.PhaseReady:
 		say(corev1.EventTypeNormal, "ScalingCompleted", "Ready instances: "+after.Ready)
 	}
+	now := reason(after, dbv1.ConditionStorageReady)
+	if reason(before, dbv1.ConditionStorageReady) == dbv1.ReasonResizing && now != dbv1.ReasonResizing && now != dbv1.ReasonResizeFailed {
+		say(corev1.EventTypeNormal, "StorageGrown", "The volumes have grown")
+	}
 	switch {
 	case after.Phase == dbv1.PhasePaused && before.Phase != dbv1.PhasePaused:
 		say(corev1.EventTypeNormal, "Paused", "The operator changes nothing until spec.lifecycle.paused is false")
@@ -77,7 +81,7 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	}
 	switch c.Reason {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
-		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
+		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonResizing, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
 		return false
 	case dbv1.ReasonInstanceNotReady, dbv1.ReasonReplicaNotReady:
 		return old != nil && old.Status == metav1.ConditionTrue

@@ -128,7 +128,7 @@ func TestAFillingVolumeStaysOneWhileNobodyKnowsBetter(t *testing.T) {
 	s.Instances["db-0"].Status.Storage = &dbv1.InstanceStorageStatus{UsedBytes: 95, CapacityBytes: 100}
 	s.Database.Status = s.plan().Status
 	s.Instances["db-0"].Status.ServiceAccountUID = "deleted"
-	if got := condition(s.plan(), dbv1.ConditionStorageReady); got != "False VolumeFilling" {
+	if got := condition(s.plan(), dbv1.ConditionStorageReady); got != "False VolumeNearlyFull" {
 		t.Errorf("StorageReady is %s", got)
 	}
 }

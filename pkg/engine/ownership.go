@@ -52,7 +52,7 @@ func (o *Observation) OwnsPod(pod *corev1.Pod) bool {
 // planPodLabels puts back the labels by which the StatefulSet finds its pods; it then adopts a pod
 // that it had let go.
 func (p *planner) planPodLabels() {
-	for _, group := range p.shape.Groups {
+	for _, group := range p.existingShape().Groups {
 		selector := labels.SelectorFromSet(resources.Selector(p.Database, group.Name))
 		for _, name := range group.Instances() {
 			pod := p.Pods[name]

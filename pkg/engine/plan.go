@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -77,6 +78,16 @@ type (
 		Labels      map[string]string
 	}
 
+	// GrowClaim makes a claim ask for more. It must be the one of this UID, as it was seen. That it is
+	// refused holds nothing else up.
+	GrowClaim struct {
+		Name            string
+		UID             types.UID
+		ResourceVersion string
+		Size            resource.Quantity
+		Annotations     map[string]string
+	}
+
 	// Delete deletes an object that must be the one of this UID, and of this version if one is given.
 	Delete struct {
 		Resource        string
@@ -84,6 +95,8 @@ type (
 		UID             types.UID
 		ResourceVersion string
 		Reason          string
+		// Orphan leaves what the object owns.
+		Orphan bool
 	}
 )
 
@@ -106,6 +119,7 @@ func (AddReplicationPassword) action() {}
 func (CreateLease) action()            {}
 func (CreateAuthority) action()        {}
 func (IssueCertificate) action()       {}
+func (GrowClaim) action()              {}
 func (Annotate) action()               {}
 func (Delete) action()                 {}
 
@@ -117,5 +131,6 @@ func (AddReplicationPassword) String() string { return "add the password of repl
 func (CreateLease) String() string            { return "create the Lease of the primary" }
 func (CreateAuthority) String() string        { return "create the agents' authority" }
 func (IssueCertificate) String() string       { return "issue the agents' certificate" }
+func (g GrowClaim) String() string            { return "grow " + Claims + " " + g.Name + " to " + g.Size.String() }
 func (a Annotate) String() string             { return "annotate " + a.Resource + " " + a.Name }
 func (d Delete) String() string               { return "delete " + d.Resource + " " + d.Name }

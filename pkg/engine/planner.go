@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -66,6 +65,7 @@ func (p *planner) planRunning() {
 func (p *planner) look() {
 	p.shape = p.engine.Shape(p.Database)
 	p.existing = p.existingShape().InstanceNames()
+	p.shape.VolumeSize = p.volumeSize()
 	p.identity = judgeIdentity(p.Observation, p.engine, p.shape)
 	p.election = readElection(p.Observation)
 	p.primary = p.judgePrimary()
@@ -84,6 +84,7 @@ func (p *planner) planChanges() {
 	if p.identity.foreign != "" || p.blocked() {
 		return
 	}
+	p.planStorage()
 	p.planOperation()
 	p.planCredentials()
 	p.planElection()
@@ -122,6 +123,9 @@ func (p *planner) planObjects() {
 		return
 	}
 	for _, group := range p.shape.Groups {
+		if p.isTerminating(group) {
+			continue
+		}
 		group.Replicas = p.sizeOf(group)
 		p.plan.Objects = append(p.plan.Objects,
 			resources.StatefulSet(db, p.shape, group, p.AgentImage, p.StatefulSets[group.Name]))
@@ -207,13 +211,7 @@ func (p *planner) violations() field.ErrorList {
 	if p.engine != nil {
 		context.Engine = p.engine
 	}
-	for _, claim := range p.Claims {
-		size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-		if claim.Annotations[naming.AnnotationDatabaseUID] == string(p.Database.UID) &&
-			(context.CurrentStorageSize == nil || size.Cmp(*context.CurrentStorageSize) > 0) {
-			context.CurrentStorageSize = &size
-		}
-	}
+	context.CurrentStorageSize = p.requestedSize()
 	return validation.ValidateDatabase(p.Database, context)
 }
 

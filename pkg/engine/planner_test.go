@@ -214,15 +214,6 @@ func TestAVolumeDoesNotShrink(t *testing.T) {
 	}
 }
 
-func TestAVolumeThatIsToGrowSaysThatItCannotYet(t *testing.T) {
-	s := settled()
-	s.Database.Spec.Storage.Size = new(resource.MustParse("2Gi"))
-	p := s.plan()
-	if got := condition(p, dbv1.ConditionStorageReady); got != "False ResizeNotSupported" || p.Status.Phase == dbv1.PhaseFailed {
-		t.Errorf("StorageReady is %s, phase %s", got, p.Status.Phase)
-	}
-}
-
 func TestAnEngineOfALaterReleaseIsNamed(t *testing.T) {
 	s := settled()
 	s.Database.Spec.Engine, s.Database.Spec.Version = dbv1.MongoDB, "7.0"

@@ -25,13 +25,20 @@ import (
 // The Lease of step 3 is read from the API server after the agents' words were read: a cache might
 // show it as it was before.
 
-// existingShape is the shape with the instances that are to go, too.
+// existingShape is the shape with the instances that are to go, too. Pods count as well: the StatefulSet
+// may be away for a moment.
 func (p *planner) existingShape() resources.Shape {
 	shape := p.shape
 	shape.Groups = slices.Clone(shape.Groups)
 	for i, group := range shape.Groups {
 		if set := p.StatefulSets[group.Name]; set != nil && set.Spec.Replicas != nil {
 			shape.Groups[i].Replicas = max(group.Replicas, *set.Spec.Replicas)
+			continue
+		}
+		for name := range p.Pods {
+			if ordinal, ok := ordinalIn(group, name); ok {
+				shape.Groups[i].Replicas = max(shape.Groups[i].Replicas, ordinal+1)
+			}
 		}
 	}
 	return shape

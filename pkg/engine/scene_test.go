@@ -79,6 +79,8 @@ func settled(change ...func(*dbv1.Database)) scene {
 	s.told(shape.InstanceNames()...)
 	s.elect("db-0", 4)
 	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", UID: "set-uid", Generation: 1, OwnerReferences: controlledBy("db-uid")}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 1}}
+	set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{*claim("db-uid", "")}
+	set.Spec.VolumeClaimTemplates[0].Name = "data"
 	set.Spec.Replicas = new(shape.Groups[0].Replicas)
 	set.Spec.Template.Annotations = s.Pods["db-0"].Annotations
 	s.StatefulSets = map[string]*appsv1.StatefulSet{"db": set}
@@ -137,6 +139,7 @@ func (s scene) addInstance(shape resources.Shape, ordinal int) {
 		Spec:       dbv1.DatabaseInstanceSpec{DatabaseName: "db", ConfigHash: hash, SystemID: systemID},
 		Status: dbv1.DatabaseInstanceStatus{
 			PodUID: uid, Ready: true, Role: dbv1.RoleReplica, SystemID: systemID, Phase: dbv1.InstanceRunning, Epoch: 4, DataID: "data-id-" + name,
+			Storage:           &dbv1.InstanceStorageStatus{UsedBytes: 100 << 20, CapacityBytes: 1000 << 20},
 			AppliedConfigHash: hash, EngineStarts: 1, LagBytes: new(int64(0)), ObservedGeneration: 1,
 			Replication: &dbv1.InstanceReplicationStatus{Source: "db-0", Streaming: true},
 		},
@@ -193,6 +196,7 @@ func claim(databaseUID, id string) *corev1.PersistentVolumeClaim {
 		c.Annotations[naming.AnnotationSystemID] = id
 	}
 	c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	c.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	return c
 }
 

@@ -55,6 +55,10 @@ const (
 	// AnnotationUnused on a claim has the UID of the Database that it was made for, when that one was
 	// deleted before it let anybody in.
 	AnnotationUnused = Group + "/unused"
+	// AnnotationSize on a claim is the size that the spec asked for when it last grew; it may have grown
+	// further by itself. AnnotationGrownFrom is the capacity of its file system before that.
+	AnnotationSize      = Group + "/size"
+	AnnotationGrownFrom = Group + "/grown-from"
 	// AnnotationAdopt on a Database is a person's word that the volume of this system
 	// identifier is its own.
 	AnnotationAdopt = Group + "/adopt"

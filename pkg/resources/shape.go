@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
@@ -30,6 +31,8 @@ type Shape struct {
 	Groups []Group
 	// Elects is true when the instances of the one group elect their primary through a Lease.
 	Elects bool
+	// VolumeSize is the size of new volumes; nil for what the spec says.
+	VolumeSize *resource.Quantity
 	// Recorded are the facts that the claims outlive their Database with, beside the system
 	// identifier.
 	Recorded map[string]string

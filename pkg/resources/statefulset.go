@@ -45,12 +45,15 @@ func StatefulSet(db *dbv1.Database, shape Shape, group Group, agentImage string,
 // claimTemplate carries the identity of the Database in annotations: the claim outlives it.
 func claimTemplate(db *dbv1.Database, shape Shape, group string) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	facts := merged(shape.Recorded, madeFor(db))
-	storage := db.Spec.Storage
+	storage, size := db.Spec.Storage, shape.VolumeSize
+	if size == nil {
+		size = storage.Size
+	}
 	spec := corev1ac.PersistentVolumeClaimSpec().
 		WithAccessModes(corev1.ReadWriteOnce).
 		WithVolumeMode(corev1.PersistentVolumeFilesystem).
 		WithResources(corev1ac.VolumeResourceRequirements().
-			WithRequests(corev1.ResourceList{corev1.ResourceStorage: *storage.Size}))
+			WithRequests(corev1.ResourceList{corev1.ResourceStorage: *size}))
 	if storage.StorageClassName != nil {
 		spec.WithStorageClassName(*storage.StorageClassName)
 	}

@@ -70,10 +70,14 @@ const (
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonVolumePending: a volume is not bound yet.
 	ReasonVolumePending = "VolumePending"
-	// ReasonVolumeFilling: a volume is nearly full.
+	// ReasonVolumeFilling: a volume is filling up.
 	ReasonVolumeFilling = "VolumeFilling"
-	// ReasonResizeNotSupported: the wanted size differs from that of the volumes.
-	ReasonResizeNotSupported = "ResizeNotSupported"
+	// ReasonVolumeNearlyFull: a volume is nearly full; when it is, the database stops.
+	ReasonVolumeNearlyFull = "VolumeNearlyFull"
+	// ReasonResizing: volumes are growing.
+	ReasonResizing = "Resizing"
+	// ReasonResizeFailed: a volume cannot be made larger; the message says why.
+	ReasonResizeFailed = "ResizeFailed"
 	// ReasonInstanceNotReady: an instance does not answer, or its role is not settled.
 	ReasonInstanceNotReady = "InstanceNotReady"
 	// ReasonAgentUnauthorized: the API server does not accept the token of an instance's agent any more,
