@@ -19,6 +19,10 @@ COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 VERSION_PACKAGE := k8s.io/component-base/version
 LDFLAGS := -s -w -X $(VERSION_PACKAGE).gitVersion=$(VERSION) -X $(VERSION_PACKAGE).gitCommit=$(COMMIT)
 
+# How often test-faults repeats every fault, and a regular expression of their names.
+REPEAT ?= 10
+FAULTS ?=
+
 # Arguments for a target's program, as in: make test-e2e ARGS='-run TestPause'
 ARGS ?=
 
@@ -89,6 +93,9 @@ test-integration: ## Run the controller against a real API server without nodes
 test-e2e: ## Run the end-to-end tests on a cluster
 	@go run ./hack/testrunner e2e -- $(ARGS)
 
+test-faults: ## Let every fault befall a database REPEAT times, or those that match FAULTS; results go to out/faults.json and .md
+	@go run ./hack/testrunner faults -- -repeat $(REPEAT) -faults '$(FAULTS)' $(ARGS)
+
 verify: ## Check generated code, manifests, formatting, lint, documentation and modules
 	@go run ./hack/testrunner verify
 
@@ -113,4 +120,4 @@ help: ## Show this text
 	@awk -f hack/help.awk $(MAKEFILE_LIST)
 
 .PHONY: demo demo-down build image generate manifests fmt lint install uninstall run cluster-up cluster-down cluster-tool test \
-	test-unit test-integration test-e2e verify bench bench-election clean help
+	test-unit test-integration test-e2e test-faults verify bench bench-election clean help

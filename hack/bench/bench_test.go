@@ -4,46 +4,13 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/platform-io/database-operator/hack/audit"
 )
-
-const auditLog = `{"stage":"ResponseComplete","verb":"patch","userAgent":"database-operator/v1","requestReceivedTimestamp":"2026-01-01T00:00:01Z","objectRef":{"resource":"databases","subresource":"status"}}
-{"stage":"ResponseComplete","verb":"patch","userAgent":"database-operator/v1","requestReceivedTimestamp":"2026-01-01T00:00:02Z","objectRef":{"resource":"databases","subresource":"status"}}
-{"stage":"ResponseComplete","verb":"get","userAgent":"database-operator/v1","requestReceivedTimestamp":"2026-01-01T00:00:03Z","objectRef":{"resource":"secrets"}}
-{"stage":"ResponseStarted","verb":"watch","userAgent":"database-operator/v1","requestReceivedTimestamp":"2026-01-01T00:00:04Z","objectRef":{"resource":"pods"}}
-{"stage":"ResponseComplete","verb":"watch","userAgent":"database-operator/v1","requestReceivedTimestamp":"2026-01-01T00:00:04Z","objectRef":{"resource":"pods"}}
-{"stage":"ResponseComplete","verb":"patch","userAgent":"bench","requestReceivedTimestamp":"2026-01-01T00:00:05Z","objectRef":{"resource":"pods"}}
-{"stage":"ResponseComplete","verb":"get","userAgent":"database-operator/v1","requestReceivedTimestamp":"2026-01-01T00:00:59Z"}
-{"stage":"ResponseComplete","verb":"ge`
-
-func TestOnlyTheOperatorsRequestsAreCountedAndOnce(t *testing.T) {
-	requests, err := parseAudit(strings.NewReader(auditLog), "database-operator/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	got := tally(requests, start, start.Add(30*time.Second))
-	want := []count{{"patch", "databases/status", 2}, {"get", "secrets", 1}, {"watch", "pods", 1}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-	if all, changing := total(got, isAny), total(got, isWrite); all != 4 || changing != 2 {
-		t.Errorf("%d requests, %d writes", all, changing)
-	}
-	if got := tally(requests, start.Add(30*time.Second), start.Add(time.Hour)); len(got) != 1 || got[0].Resource != "(none)" {
-		t.Errorf("later: %v", got)
-	}
-}
-
-func TestALogThatCannotBeReadIsAnError(t *testing.T) {
-	if _, err := parseAudit(strings.NewReader("nonsense\n"), ""); err == nil {
-		t.Error("no error")
-	}
-}
 
 const metrics = `# TYPE h histogram
 h_bucket{result="success",le="1"} 50
@@ -106,11 +73,11 @@ func TestCounters(t *testing.T) {
 }
 
 func TestTheVerdictIsAboutWhatMustNotBe(t *testing.T) {
-	good := result{Databases: 2, Volumes: 2, Rest: []count{{"get", "secrets", 1}}}
+	good := result{Databases: 2, Volumes: 2, Rest: []audit.Count{{Verb: "get", Resource: "secrets", N: 1}}}
 	if err := good.verdict(); err != nil {
 		t.Error(err)
 	}
-	bad := result{Databases: 2, Volumes: 3, Rest: []count{{"patch", "services", 4}}, BadVolumes: []string{"data-a-0: 2 new databases"}}
+	bad := result{Databases: 2, Volumes: 3, Rest: []audit.Count{{Verb: "patch", Resource: "services", N: 4}}, BadVolumes: []string{"data-a-0: 2 new databases"}}
 	err := bad.verdict()
 	for _, want := range []string{"written to, 4 times", "data-a-0: 2 new databases", "3 volumes for 2 Databases"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -121,7 +88,7 @@ func TestTheVerdictIsAboutWhatMustNotBe(t *testing.T) {
 
 func TestRatiosArePerDatabase(t *testing.T) {
 	r := result{
-		Databases: 4, Requests: []count{{"patch", "services", 12}, {"get", "secrets", 2}}, Seconds: map[string]float64{"ready": 8},
+		Databases: 4, Requests: []audit.Count{{Verb: "patch", Resource: "services", N: 12}, {Verb: "get", Resource: "secrets", N: 2}}, Seconds: map[string]float64{"ready": 8},
 		Memory: map[string]int64{"idle": 10 << 20, "settled": 12 << 20},
 	}
 	text := r.text()

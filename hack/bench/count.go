@@ -1,122 +1,13 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
-	"strings"
-	"time"
 
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Counting: what the audit log and the operator's metrics say.
-
-// request is one of the operator's, from the audit log.
-type request struct {
-	at             time.Time
-	verb, resource string
-}
-
-// count is how many requests there were of a verb and a resource.
-type count struct {
-	Verb     string `json:"verb"`
-	Resource string `json:"resource"`
-	N        int    `json:"n"`
-}
-
-func readAudit(path, userAgent string) ([]request, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open the audit log: %w", err)
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	return parseAudit(file, userAgent)
-}
-
-// parseAudit takes the requests of one user agent. Watches are counted when they begin.
-func parseAudit(log io.Reader, userAgent string) ([]request, error) {
-	var requests []request
-	reader := bufio.NewReader(log)
-	for {
-		line, err := reader.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return requests, nil // a line without end is still being written
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the audit log: %w", err)
-		}
-		var event struct {
-			Stage     string    `json:"stage"`
-			Verb      string    `json:"verb"`
-			UserAgent string    `json:"userAgent"`
-			Received  time.Time `json:"requestReceivedTimestamp"`
-			Object    *struct {
-				Resource    string `json:"resource"`
-				Subresource string `json:"subresource"`
-			} `json:"objectRef"`
-		}
-		if err := json.Unmarshal(line, &event); err != nil {
-			return nil, fmt.Errorf("read the audit log: %w", err)
-		}
-		counted := event.Stage == "ResponseComplete" && event.Verb != "watch" || event.Stage == "ResponseStarted" && event.Verb == "watch"
-		if !counted || !strings.HasPrefix(event.UserAgent, userAgent) {
-			continue
-		}
-		r := request{at: event.Received, verb: event.Verb, resource: "(none)"}
-		if event.Object != nil {
-			r.resource = event.Object.Resource
-			if event.Object.Subresource != "" {
-				r.resource += "/" + event.Object.Subresource
-			}
-		}
-		requests = append(requests, r)
-	}
-}
-
-// tally counts the requests of a span of time, most frequent first.
-func tally(requests []request, from, to time.Time) []count {
-	type kind struct{ verb, resource string }
-	numbers := map[kind]int{}
-	for _, r := range requests {
-		if !r.at.Before(from) && r.at.Before(to) {
-			numbers[kind{r.verb, r.resource}]++
-		}
-	}
-	counts := make([]count, 0, len(numbers))
-	for k, n := range numbers {
-		counts = append(counts, count{k.verb, k.resource, n})
-	}
-	slices.SortFunc(counts, func(a, b count) int {
-		if a.N != b.N {
-			return b.N - a.N
-		}
-		return strings.Compare(a.Verb+a.Resource, b.Verb+b.Resource)
-	})
-	return counts
-}
-
-// writes are the verbs that change something.
-var writes = map[string]bool{"create": true, "update": true, "patch": true, "delete": true, "deletecollection": true}
-
-func total(counts []count, wanted func(verb string) bool) int {
-	n := 0
-	for _, c := range counts {
-		if wanted(c.Verb) {
-			n += c.N
-		}
-	}
-	return n
-}
-
-func isWrite(verb string) bool { return writes[verb] }
-
-func isAny(string) bool { return true }
+// Counting: what the operator's metrics say.
 
 // families are metrics by name.
 type families map[string]*dto.MetricFamily

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/platform-io/database-operator/hack/audit"
 	"github.com/platform-io/database-operator/hack/machine"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
@@ -215,13 +217,13 @@ func (b *bench) readOperator(ctx context.Context, r *result) error {
 
 // conclude counts requests, and looks for data that was made twice.
 func (b *bench) conclude(r *result, begun, settled time.Time) error {
-	requests, err := readAudit(b.api.auditLog, "database-operator/")
+	requests, err := audit.ReadFile(b.api.auditLog, func(r audit.Request) bool { return strings.HasPrefix(r.UserAgent, "database-operator/") })
 	if err != nil {
 		return err
 	}
-	r.Startup = tally(requests, time.Time{}, begun)
-	r.Requests = tally(requests, begun, settled.Add(time.Second))
-	r.Rest = tally(requests, settled.Add(time.Second), time.Now())
+	r.Startup = audit.Tally(requests, time.Time{}, begun)
+	r.Requests = audit.Tally(requests, begun, settled.Add(time.Second))
+	r.Rest = audit.Tally(requests, settled.Add(time.Second), time.Now())
 	r.Seconds["rest"] = b.rest.Seconds()
 	for _, volume := range b.sim.Volumes() {
 		r.Volumes++

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/platform-io/database-operator/hack/audit"
 	"github.com/platform-io/database-operator/hack/machine"
 )
 
@@ -26,9 +27,9 @@ type result struct {
 	Memory       map[string]int64   `json:"memoryBytes"`
 	// Startup are the operator's requests before the first Database, Requests those until it settled,
 	// Rest those after.
-	Startup        []count            `json:"startupRequests"`
-	Requests       []count            `json:"requests"`
-	Rest           []count            `json:"restRequests"`
+	Startup        []audit.Count      `json:"startupRequests"`
+	Requests       []audit.Count      `json:"requests"`
+	Rest           []audit.Count      `json:"restRequests"`
 	RequestsByCode map[string]float64 `json:"requestsByCode"`
 	Volumes        int                `json:"volumes"`
 	BadVolumes     []string           `json:"badVolumes,omitempty"`
@@ -48,8 +49,8 @@ func (r *result) text() string {
 	r.writeRequests(t)
 	t.row("", "", "")
 	t.row(fmt.Sprintf("AT REST, for %.0f s", r.Seconds["rest"]), "number")
-	t.row("requests", fmt.Sprint(total(r.Rest, isAny)))
-	t.row("writes", fmt.Sprint(total(r.Rest, isWrite)))
+	t.row("requests", fmt.Sprint(audit.Total(r.Rest, audit.IsAny)))
+	t.row("writes", fmt.Sprint(audit.Total(r.Rest, audit.IsWrite)))
 	t.row("volumes with one new database each", fmt.Sprintf("%d of %d", r.Volumes-len(r.BadVolumes), r.Volumes))
 	_ = t.out.Flush() // a Builder does not fail
 	return trimLines(b.String())
@@ -96,17 +97,17 @@ func (r *result) writeRequests(t *table) {
 	for _, c := range r.Requests {
 		t.row(c.Verb+" "+c.Resource, fmt.Sprint(c.N), t.per(float64(c.N)))
 	}
-	all, changing := total(r.Requests, isAny), total(r.Requests, isWrite)
+	all, changing := audit.Total(r.Requests, audit.IsAny), audit.Total(r.Requests, audit.IsWrite)
 	t.row("in all", fmt.Sprint(all), t.per(float64(all)))
 	t.row("of them writes", fmt.Sprint(changing), t.per(float64(changing)))
-	t.row("to start up", fmt.Sprint(total(r.Startup, isAny)))
+	t.row("to start up", fmt.Sprint(audit.Total(r.Startup, audit.IsAny)))
 	t.row("by answer, start included", codes(r.RequestsByCode))
 }
 
 // verdict fails when something was measured that must not be.
 func (r *result) verdict() error {
 	var errs []error
-	if n := total(r.Rest, isWrite); n > 0 {
+	if n := audit.Total(r.Rest, audit.IsWrite); n > 0 {
 		errs = append(errs, fmt.Errorf("settled Databases were written to, %d times", n))
 	}
 	if len(r.BadVolumes) > 0 {

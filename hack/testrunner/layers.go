@@ -25,6 +25,7 @@ var layers = []layer{
 	{name: "simulation", what: "many instances of the pure machines, with faults after every step", run: runSimulation},
 	{name: "integration", what: "the controller against a real API server without nodes", run: runIntegration},
 	{name: "e2e", what: "real databases on a cluster, with real clients", run: runE2E},
+	{name: "faults", what: "every fault many times, with percentiles", onlyByName: true, run: runFaults},
 }
 
 // simulationTests are the tests that simulate many instances; they run as a layer of their own.
@@ -109,15 +110,34 @@ func (r *repo) prepareAPIServer(ctx context.Context) error {
 }
 
 func runE2E(ctx context.Context, r *repo) []result {
+	return r.onCluster(ctx, "e2e", append([]string{"-timeout=60m"}, r.testArgs...))
+}
+
+// faultTests are the tests that let faults befall a database, which are also a part of the layer e2e, where each fault happens once.
+const faultTests = "^Test(Asynchronous)?ReplicatedFaults$"
+
+// runFaults repeats them. What the faults did goes to out/faults.json, and to out/faults.md as a table, which is printed, too.
+func runFaults(ctx context.Context, r *repo) []result {
+	name := filepath.Join(r.root, "out", "faults")
+	_ = os.Remove(name + ".md") // else an old one would be printed
+	results := r.onCluster(ctx, "faults", append([]string{"-timeout=48h", "-run", faultTests, "-outage=5m", "-results", name + ".json"}, r.testArgs...))
+	if table, err := os.ReadFile(name + ".md"); err == nil {
+		r.line("\n%s", table)
+	}
+	return results
+}
+
+// onCluster runs tests of the tag e2e.
+func (r *repo) onCluster(ctx context.Context, layer string, args []string) []result {
 	packages, _, err := r.packagesWithTag(ctx, "e2e")
 	if err != nil {
-		return []result{{name: "e2e", outcome: failed, reason: err.Error()}}
+		return []result{{name: layer, outcome: failed, reason: err.Error()}}
 	}
 	if len(packages) == 0 {
 		return nil
 	}
 	if why := whyNoCluster(); why != "" {
-		return skippedLayer("e2e", why)
+		return skippedLayer(layer, why)
 	}
 	if os.Getenv("KUBECONFIG") == "" {
 		cluster, err := r.clusterTool(ctx)
@@ -125,10 +145,10 @@ func runE2E(ctx context.Context, r *repo) []result {
 			err = r.exec(ctx, ".", cluster, "build")
 		}
 		if err != nil {
-			return []result{{name: "e2e", outcome: failed, reason: "preparing the local cluster: " + err.Error()}}
+			return []result{{name: layer, outcome: failed, reason: "preparing the local cluster: " + err.Error()}}
 		}
 	}
-	args := append([]string{"-tags", "e2e", "-count=1", "-timeout=60m", "-v"}, append(r.testArgs, packages...)...)
+	args = append([]string{"-tags", "e2e", "-count=1", "-v"}, append(packages, args...)...)
 	return r.goTest(ctx, goTest{dir: ".", args: args, verbose: true})
 }
 

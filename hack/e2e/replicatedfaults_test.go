@@ -3,8 +3,9 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
-	"syscall"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,40 +20,23 @@ import (
 const (
 	processGap = 10 * time.Second
 	nodeGap    = 35 * time.Second
-	noGap      = 3 * time.Second
+	noGap      = 5 * time.Second
 )
-
-var processFaults = []fault{
-	{name: "postmaster killed", gap: processGap, cause: func(f *faulted) {
-		f.signal(f.postmaster(f.primaryPod().UID), syscall.SIGKILL)
-		f.lasts(5 * time.Second)
-	}},
-	{name: "engine killed", gap: processGap, cause: func(f *faulted) {
-		f.kill(f.primaryPod().UID, "postgres")
-		f.lasts(5 * time.Second)
-	}},
-	{name: "agent killed", gap: nodeGap, cause: func(f *faulted) {
-		f.signal(f.agent(f.primaryPod().UID), syscall.SIGKILL)
-		f.lasts(5 * time.Second)
-	}},
-	{name: "agent stopped", gap: nodeGap, after: anotherPrimary, cause: func(f *faulted) {
-		agent := f.agent(f.primaryPod().UID)
-		f.signal(agent, syscall.SIGSTOP)
-		f.untilAnother()
-		f.lasts(5 * time.Second)
-		f.signal(agent, syscall.SIGCONT)
-	}},
-	{name: "pod deleted", gap: processGap, cause: func(f *faulted) {
-		f.deletePod(f.primary)
-		f.lasts(5 * time.Second)
-	}},
-}
 
 // TestReplicatedFaults lets one fault after the other befall a database whose commits wait for a replica.
 func TestReplicatedFaults(t *testing.T) {
 	b := newBed(t, 1)
-	b.run(t, processFaults)
+	b.run(t, slices.Concat(processFaults, nodeFaults, controlPlaneFaults, dataFaults))
 }
+
+// TestAsynchronousReplicatedFaults does so to one whose commits do not. It may lose what was not replicated, and no more.
+func TestAsynchronousReplicatedFaults(t *testing.T) {
+	b := newBed(t, 0)
+	b.run(t, asynchronousFaults)
+}
+
+// asynchronousFaults are those that an asynchronous database may lose something in.
+var asynchronousFaults = slices.DeleteFunc(slices.Concat(processFaults, nodeFaults), func(f fault) bool { return f.after == samePrimary })
 
 // primaryPod is the pod of the primary that the fault is about.
 func (f *faulted) primaryPod() *corev1.Pod { return f.pods[f.primary] }
@@ -83,6 +67,23 @@ func (f *faulted) untilAnother() {
 	})
 }
 
+// untilReady waits, while the fault lasts, until the database is as it should be.
+func (f *faulted) untilReady() {
+	f.Helper()
+	f.allReady("ha", recoverTimeout)
+}
+
+// afterwards does something when the fault's test is over, also when it failed.
+func (f *faulted) afterwards(do func(context.Context) error) {
+	f.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		if err := do(ctx); err != nil {
+			f.Error(err)
+		}
+	})
+}
+
 // deletePod deletes a pod, as a person does.
 func (f *faulted) deletePod(name string) {
 	f.Helper()
@@ -93,12 +94,4 @@ func (f *faulted) deletePod(name string) {
 func (f *faulted) tool(args ...string) {
 	f.Helper()
 	f.ok(cluster.Cluster(f.ctx, args...))
-}
-
-// inside runs a shell command in the container of an instance.
-func (f *faulted) inside(instance, command string) string {
-	f.Helper()
-	output, err := cluster.Kubectl(f.ctx, "", "exec", "--namespace", f.namespace, instance, "--container", naming.ContainerDatabase, "--", "sh", "-c", command)
-	f.ok(err)
-	return output
 }
