@@ -185,8 +185,8 @@ func version(resource string, object *metav1.PartialObjectMetadata) string {
 	return strings.Join(writes, ", ")
 }
 
-// quiet is longer than the agents take between two looks at the volume, whose use grows for a while after a write.
-const quiet = 25 * time.Second
+// quiet is longer than the kernel takes to write out what was written, which changes the use of the volume, and the agent to see that.
+const quiet = 45 * time.Second
 
 // settle waits until nothing in the namespace was written for a while.
 func (s *scope) settle() {

@@ -73,7 +73,9 @@ func (s *scope) isOurs(r *audit.Request) bool {
 	return r.User == agentsOf(s.namespace) || strings.HasPrefix(r.UserAgent, "database-operator/") && r.Namespace == s.namespace
 }
 
-func agentsOf(namespace string) string { return "system:serviceaccount:" + namespace + ":" + naming.Agent("ha") }
+func agentsOf(namespace string) string {
+	return "system:serviceaccount:" + namespace + ":" + naming.Agent("ha")
+}
 
 func isRenewal(r *audit.Request) bool {
 	return r.Verb == "update" && r.Resource == "leases" && r.Name == naming.Lease("ha")

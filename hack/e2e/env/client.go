@@ -71,8 +71,8 @@ func clientPod() *corev1.Pod {
 // psql reads the connection's address from the first line of its input, so that the password is in no argument list, and SQL from the rest.
 const psql = `IFS= read -r uri; exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
 
-// connectTimeout is how long a refused connection is tried again. A Service learns that a pod is ready a second or two after the pod: every
-// node's kube-proxy has to see it. Applications connect again, too.
+// connectTimeout is how long a refused connection is tried again. A Service learns that a pod is ready, or gone, a second or two after the
+// pod: every node's kube-proxy has to see it. Applications connect again, too.
 const connectTimeout = 15 * time.Second
 
 // Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|". A connection that is
@@ -94,7 +94,9 @@ func (c *Client) queryOnce(ctx context.Context, uri, sql string) (string, error)
 
 // refused says that no connection was made.
 func refused(err error) bool {
-	return strings.Contains(err.Error(), "psql: error: connection to server") && strings.Contains(err.Error(), "failed: Connection refused")
+	text := err.Error()
+	return strings.Contains(text, "psql: error: connection to server") && (strings.Contains(text, "failed: Connection refused") ||
+		strings.Contains(text, "failed: Network is unreachable") || strings.Contains(text, "failed: No route to host"))
 }
 
 // URI is where the Database's Secret says that it can be reached, and how.
