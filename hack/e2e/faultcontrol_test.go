@@ -48,7 +48,7 @@ var controlPlaneFaults = []fault{
 		})
 		f.deletePod(f.primary)
 		f.lasts(5 * time.Second)
-		f.untilReady()
+		f.untilInstancesReady()
 		f.ok(cluster.ScaleOperator(f.ctx, 2))
 		f.ok(cluster.WaitForOperator(f.ctx))
 	}},

@@ -30,11 +30,11 @@ var dataFaults = []fault{
 		f.empty(f.primary, syscall.SIGKILL)
 		f.lasts(5 * time.Second)
 	}},
-	{name: "volume of a replica emptied under its agent", gap: noGap, after: samePrimary, defect: emptiedUnderAgent, cause: func(f *faulted) {
+	{name: "volume of a replica emptied under its agent", gap: noGap, after: samePrimary, cause: func(f *faulted) {
 		f.empty(f.replicas()[1], syscall.SIGCONT)
 		f.lasts(5 * time.Second)
 	}},
-	{name: "volume of the primary emptied under its agent", gap: nodeGap, after: anotherPrimary, defect: emptiedUnderAgent, cause: func(f *faulted) {
+	{name: "volume of the primary emptied under its agent", gap: nodeGap, after: anotherPrimary, cause: func(f *faulted) {
 		f.empty(f.primary, syscall.SIGCONT)
 		f.lasts(5 * time.Second)
 	}},
@@ -91,8 +91,6 @@ func (f *faulted) volume(instance string) string {
 	f.Helper()
 	return filepath.Join("/proc", strconv.Itoa(f.agent(f.pods[instance].UID)[0].pid), "root", naming.PathVolume)
 }
-
-const emptiedUnderAgent = "an agent that runs while its volume is emptied goes on believing that it has data, and never clones"
 
 // empty removes all that is on the volume of an instance, in a moment in which neither its engine nor its agent runs. Then the agent is
 // killed, too, or goes on.

@@ -34,6 +34,7 @@ func replicated(name string, synchronousReplicas int32) *dbv1.Database {
 
 // group is how the instances of a replicated Database are.
 type group struct {
+	database  *dbv1.Database
 	pods      map[string]*corev1.Pod
 	instances map[string]*dbv1.DatabaseInstance
 	lease     *coordinationv1.Lease
@@ -57,6 +58,10 @@ func (g *group) replicas() []string {
 // look reads how the instances are.
 func (s *scope) look(name string) (*group, error) {
 	g := &group{pods: map[string]*corev1.Pod{}, instances: map[string]*dbv1.DatabaseInstance{}}
+	var err error
+	if g.database, err = cluster.DB.DatabaseV1().Databases(s.namespace).Get(s.ctx, name, metav1.GetOptions{}); err != nil {
+		return nil, err //nolint:wrapcheck // shown as the last state
+	}
 	selector := metav1.ListOptions{LabelSelector: naming.LabelDatabase + "=" + name}
 	pods, err := cluster.Kube.CoreV1().Pods(s.namespace).List(s.ctx, selector)
 	if err != nil {
@@ -138,13 +143,26 @@ func (s *scope) allReady(name string, timeout time.Duration) *group {
 
 // tryAllReady is the one place that says what a replicated Database looks like when all is well.
 func (s *scope) tryAllReady(name string, timeout time.Duration) (*group, error) {
+	return s.tryUntil(name, timeout, func(g *group) string {
+		if trouble := g.trouble(3); trouble != "" {
+			return trouble
+		}
+		if status := &g.database.Status; status.Phase != dbv1.PhaseReady || status.Primary == nil || status.Primary.Name != g.primary {
+			return fmt.Sprintf("the primary is %s, and in the status %+v; %s", g.primary, status.Primary, describe(g.database))
+		}
+		return ""
+	})
+}
+
+// tryUntil waits until a condition on how the instances are returns an empty state.
+func (s *scope) tryUntil(name string, timeout time.Duration, condition func(*group) string) (*group, error) {
 	var g *group
 	err := env.Poll(s.ctx, timeout, "all instances of "+name+" to be ready", func(context.Context) (string, error) {
 		var err error
 		if g, err = s.look(name); err != nil {
 			return "", err
 		}
-		return g.trouble(3), nil
+		return condition(g), nil
 	})
 	return g, err //nolint:wrapcheck // it says what was waited for
 }

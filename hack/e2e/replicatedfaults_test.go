@@ -67,10 +67,11 @@ func (f *faulted) untilAnother() {
 	})
 }
 
-// untilReady waits, while the fault lasts, until the database is as it should be.
-func (f *faulted) untilReady() {
+// untilInstancesReady waits until they are as they should be, whatever the operator says.
+func (f *faulted) untilInstancesReady() {
 	f.Helper()
-	f.allReady("ha", recoverTimeout)
+	_, err := f.tryUntil("ha", recoverTimeout, func(g *group) string { return g.trouble(3) })
+	f.ok(err)
 }
 
 // afterwards does something when the fault's test is over, also when it failed.
