@@ -82,7 +82,7 @@ func (p *planner) whoCanTakeOver() string {
 	if len(able) > 0 {
 		text = "one of " + strings.Join(able, ", ") + " may be; " + text
 	}
-	return text
+	return text + fmt.Sprintf(". If they do not come back, kubectl database failover %s --to INSTANCE --accept-data-loss makes INSTANCE the primary with what it has", p.Database.Name)
 }
 
 // absence says why the data of a candidate cannot take part.

@@ -87,7 +87,8 @@ Exit codes: 0 done; 1 failed; 2 the command line is wrong.`,
 	c.flags.AddFlags(cmd.PersistentFlags())
 	// It only fails for a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("namespace", c.completeNamespaces)
-	cmd.AddCommand(c.statusCommand(), c.pauseCommand(), c.resumeCommand(), c.versionCommand())
+	cmd.AddCommand(c.statusCommand(), c.switchoverCommand(), c.failoverCommand(), c.fenceCommand(), c.unfenceCommand(),
+		c.pauseCommand(), c.resumeCommand(), c.versionCommand())
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,7 +30,9 @@ type Report struct {
 	Instances []dbv1.DatabaseInstance        `json:"instances"`
 	Pods      []corev1.Pod                   `json:"pods"`
 	Claims    []corev1.PersistentVolumeClaim `json:"claims"`
-	Backups   []dbv1.DatabaseBackup          `json:"backups"`
+	// Lease is the one by which the instances elect their primary; nil when there is none.
+	Lease   *coordinationv1.Lease `json:"lease,omitempty"`
+	Backups []dbv1.DatabaseBackup `json:"backups"`
 	// Warnings are the events of type Warning about the Database and its objects, oldest first.
 	Warnings []eventsv1.Event `json:"warnings"`
 	// Unread says what could not be read.
@@ -75,6 +78,7 @@ func (r Reader) Gather(ctx context.Context, namespace, name string) (*Report, er
 		{partInstances, r.readInstances},
 		{partPods, r.readPods},
 		{"claims", r.readClaims},
+		{"leases", r.readLease},
 		{partBackups, r.readBackups},
 		{"events", r.readWarnings},
 	}
@@ -147,6 +151,20 @@ func (r Reader) readPods(ctx context.Context, report *Report) error {
 	return nil
 }
 
+func (r Reader) readLease(ctx context.Context, report *Report) error {
+	db := report.Database
+	list, err := r.Kube.CoordinationV1().Leases(db.Namespace).List(ctx, ofDatabase(db.Name))
+	if err != nil {
+		return err
+	}
+	for i := range list.Items {
+		if list.Items[i].Name == naming.Lease(db.Name) {
+			report.Lease = &list.Items[i]
+		}
+	}
+	return nil
+}
+
 func (r Reader) readClaims(ctx context.Context, report *Report) error {
 	db := report.Database
 	list, err := r.Kube.CoreV1().PersistentVolumeClaims(db.Namespace).List(ctx, ofDatabase(db.Name))
@@ -213,6 +231,10 @@ func relevant(report *Report) []eventsv1.Event {
 // trim drops what nobody reads.
 func (r *Report) trim() {
 	r.Database.ManagedFields = nil
+	if r.Lease != nil {
+		r.Lease.ManagedFields = nil
+		r.Lease.SetGroupVersionKind(coordinationv1.SchemeGroupVersion.WithKind("Lease"))
+	}
 	for i := range r.Instances {
 		r.Instances[i].ManagedFields = nil
 		r.Instances[i].SetGroupVersionKind(dbv1.SchemeGroupVersion.WithKind("DatabaseInstance"))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	dbfake "github.com/platform-io/database-operator/pkg/generated/clientset/versioned/fake"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/record"
 )
 
 // labelled gives an object the labels of a Database's own.
@@ -48,6 +50,7 @@ func cluster() (Reader, *fake.Clientset) {
 	late.EventTime = metav1.NewMicroTime(now)
 	kube := fake.NewClientset(
 		labelled(&podOurs, "orders"), labelled(&podOther, "payments"), labelled(&claimOurs, "orders"), labelled(&claimOther, "payments"),
+		labelled(lease("", record.Record{}), "orders"), labelled(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "payments-primary"}}, "payments"),
 		late, warning("Early", "Database", "orders"), warning("Elsewhere", "Pod", "payments-0"),
 	)
 	databases := dbfake.NewClientset(db, labelled(&second, "orders"), labelled(&first, "orders"), labelled(&other, "payments"),
@@ -77,7 +80,8 @@ func TestGatherReadsWhatBelongsToTheDatabase(t *testing.T) {
 	for i := range report.Warnings {
 		names = append(names, report.Warnings[i].Name)
 	}
-	want := []string{"orders-0", "orders-1", "orders-0", "data-orders-0", "mine", "Early", "Late"}
+	names = append(names, report.Lease.Name)
+	want := []string{"orders-0", "orders-1", "orders-0", "data-orders-0", "mine", "Early", "Late", "orders-primary"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}

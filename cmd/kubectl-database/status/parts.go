@@ -28,12 +28,16 @@ func (p *page) instances(report *Report) {
 	for i := range report.Pods {
 		pods[report.Pods[i].Name] = &report.Pods[i]
 	}
+	lease := readLease(report)
 	var rows [][]cell
 	for i := range report.Instances {
 		instance := &report.Instances[i]
-		rows = append(rows, instanceRow(instance, pods[instance.Name]))
+		rows = append(rows, append(instanceRow(instance, pods[instance.Name]), lease.candidate(instance)))
 	}
-	p.table([]string{"NAME", "ROLE", "PHASE", "READY", "EPOCH", "LAG", "TIMELINE", "VERSION", "NODE", "RESTARTS", "STARTS"}, rows)
+	p.table([]string{"NAME", "ROLE", "PHASE", "READY", "EPOCH", "LAG", "TIMELINE", "VERSION", "NODE", "RESTARTS", "STARTS", "CANDIDATE"}, rows)
+	for _, remark := range lease.remarks(report) {
+		p.message(4, text(remark))
+	}
 	for i := range report.Instances {
 		instance := &report.Instances[i]
 		for _, remark := range remarks(instance, pods[instance.Name], report.unread(partPods)) {
@@ -234,7 +238,8 @@ func accounts(report *Report) []cell {
 			is[account.Username] = account
 		}
 		for _, want := range instance.Spec.Accounts {
-			if want.State == dbv1.AccountAbsent {
+			if _, said := is[want.Username]; want.State == dbv1.AccountAbsent || !said && instance.Status.Role == dbv1.RoleReplica {
+				// A replica's accounts come with its data.
 				continue
 			}
 			t := tallies[want.Username]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -129,11 +130,15 @@ func (p *page) operation(db *dbv1.Database) {
 	if op == nil {
 		return
 	}
-	p.section("Under way")
 	what := op.Kind
 	if op.Target != "" {
 		what += " " + op.Target
 	}
+	if op.FinishedAt != nil {
+		p.ended(op, what)
+		return
+	}
+	p.section("Under way")
 	if op.Phase != "" {
 		what += ", at " + op.Phase
 	}
@@ -141,6 +146,25 @@ func (p *page) operation(db *dbv1.Database) {
 	if op.Deadline != nil {
 		p.message(4, text("given up at "+p.when(op.Deadline)))
 	}
+	if op.Message != "" {
+		p.message(4, text(op.Message))
+	}
+}
+
+// remembered is how long the end of an operation is worth a part of the page.
+const remembered = 24 * time.Hour
+
+// ended says how the last operation ended.
+func (p *page) ended(op *dbv1.OperationStatus, what string) {
+	if p.Now.Sub(op.FinishedAt.Time) > remembered {
+		return
+	}
+	p.section("Last operation")
+	how := cell{op.Phase, green}
+	if op.Phase != dbv1.OperationSucceeded {
+		how.style = red
+	}
+	p.line(text("  "+what+", "), how, text(" "+p.ago(op.FinishedAt)))
 	if op.Message != "" {
 		p.message(4, text(op.Message))
 	}

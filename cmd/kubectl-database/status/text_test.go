@@ -2,6 +2,7 @@ package status
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/record"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -72,7 +75,7 @@ func instance(name string, ordinal int32, role dbv1.InstanceRole) dbv1.DatabaseI
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop"},
 		Spec:       dbv1.DatabaseInstanceSpec{DatabaseName: "orders", Engine: dbv1.PostgreSQL, Ordinal: ordinal, Accounts: []dbv1.InstanceAccount{account}},
 		Status: dbv1.DatabaseInstanceStatus{
-			Role: role, Phase: dbv1.InstanceRunning, Ready: true, PodUID: name + "-uid", Epoch: 7, Timeline: 3, ServerVersion: "15.4", EngineStarts: 1,
+			Role: role, Phase: dbv1.InstanceRunning, Ready: true, PodUID: name + "-uid", DataID: fmt.Sprintf("data-%d", ordinal), Epoch: 7, Timeline: 3, ServerVersion: "15.4", EngineStarts: 1,
 			Accounts: []dbv1.InstanceAccountStatus{{Username: "app", PasswordVersion: "7", Applied: true, Verified: true}},
 			Storage:  &dbv1.InstanceStorageStatus{UsedBytes: 3 << 30, CapacityBytes: 10 << 30},
 		},
@@ -102,6 +105,17 @@ func claim(name, size string) corev1.PersistentVolumeClaim {
 	}
 }
 
+func lease(holder string, r record.Record) *coordinationv1.Lease {
+	text, err := r.Render()
+	if err != nil {
+		panic(err)
+	}
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: "orders-primary", Namespace: "shop", Annotations: map[string]string{"db.platform.io/record": text}},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder},
+	}
+}
+
 // healthy is a Database about which there is nothing to say.
 func healthy() *Report {
 	db := database()
@@ -124,8 +138,13 @@ func healthy() *Report {
 	}
 	replica := instance("orders-1", 1, dbv1.RoleReplica)
 	replica.Status.LagBytes = new(int64(0))
+	db.Status.Operation = &dbv1.OperationStatus{
+		ID: "s1", Kind: dbv1.OperationSwitchover, Target: "orders-0", Phase: dbv1.OperationSucceeded, StartedAt: before(2 * time.Hour), FinishedAt: before(2 * time.Hour),
+		Message: "instance orders-0 is the primary",
+	}
 	return &Report{
 		Database:  db,
+		Lease:     lease("orders-0/orders-0-uid", record.Record{Name: "data-0", Candidates: []record.Candidate{{Name: "data-0", Instance: "orders-0"}, {Name: "data-1", Instance: "orders-1"}}}),
 		Instances: []dbv1.DatabaseInstance{instance("orders-0", 0, dbv1.RolePrimary), replica},
 		Pods:      []corev1.Pod{pod("orders-0", "node-a"), pod("orders-1", "node-b")},
 		Claims:    []corev1.PersistentVolumeClaim{claim("data-orders-0", "10Gi"), claim("data-orders-1", "10Gi")},
@@ -154,6 +173,7 @@ func troubled() *Report {
 		{Kind: "RestartPod", Target: "orders-0", Reason: "version 15.5 is wanted", HeldBy: "MaintenanceWindow", NotBefore: in(10 * time.Hour)},
 	}
 	s.RotationStatus = &dbv1.RotationStatus{Phase: "Blocked", ActiveUser: "app_a", PreviousValidUntil: in(30 * time.Minute)}
+	r.Lease = lease("", record.Record{Name: "data-0", W: 1, Candidates: []record.Candidate{{Name: "data-0", Instance: "orders-0"}, {Name: "lost", Instance: "orders-2"}}})
 	troubleInstances(r)
 	r.Backups = []dbv1.DatabaseBackup{
 		{ObjectMeta: metav1.ObjectMeta{Name: "orders-20260314", CreationTimestamp: *before(13 * time.Hour)}, Status: dbv1.DatabaseBackupStatus{Phase: dbv1.BackupSucceeded}},
