@@ -201,7 +201,8 @@ func (m *memory) electionFacts() election.Facts {
 		if r.endOfLog != nil {
 			f.Settled, f.Position = true, election.Position(*r.endOfLog)
 		}
-	case m.engine == engineRunning && !m.stopAsked && !r.seenAt.IsZero():
+	case m.process != nil && !m.stopAsked && !r.seenAt.IsZero():
+		// An engine that lives and does not answer is what it was. HealthyAt says since when, and bounds it.
 		r.runningFacts(&f)
 	}
 	return f

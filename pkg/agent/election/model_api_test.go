@@ -82,6 +82,9 @@ func (w *world) commit(n *node, a *WriteLease, booted time.Duration) (Outcome, s
 	w.checkCommit(n, &before, &a.Record, booted)
 	w.api.version++
 	w.api.exists, w.api.record, w.api.since = true, a.Record, w.now
+	for _, other := range w.nodes {
+		other.leastW = min(other.leastW, a.Record.W)
+	}
 	if n == w.truth.reign {
 		w.api.last, w.api.tampered = a.Record, false
 	}

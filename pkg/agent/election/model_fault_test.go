@@ -166,7 +166,7 @@ func (f fault) partition(n *node, end func(func())) {
 func (f fault) hold(n *node, end func(func())) {
 	switch f.Kind {
 	case faultFreeze, faultSleep:
-		n.frozen = true
+		n.frozen, n.leastW = true, min(n.engine.sync.W, n.machine.newest().W, n.w.api.last.W)
 		n.setClock(n.rate, f.Kind == faultSleep)
 		end(n.thaw)
 	case faultPauseAgent:
@@ -199,11 +199,11 @@ func (f fault) hold(n *node, end func(func())) {
 	}
 }
 
-// thaw lets everything run again: the watchdog first, where commits wait for nobody; where they wait for
-// others, those others must do.
+// thaw lets everything run again: the watchdog first, where commits wait for nobody, or a claim did not meanwhile
+// wait for those whom they wait for; else those others must do.
 func (n *node) thaw() {
 	n.setClock(n.rate, false)
-	if n.frozen && n.engine.sync.W > 0 && n.machine.newest().W > 0 {
+	if n.frozen && n.leastW > 0 {
 		n.watchdogAt = n.w.now + n.w.between(100, 1500)
 	}
 	n.frozen = false

@@ -28,6 +28,8 @@ type node struct {
 	fast bool
 	// frozen: nothing runs. paused: the agent alone does not run.
 	frozen, paused bool
+	// leastW is the least that was asked for while it is frozen, by its engine, its machine, and the Lease.
+	leastW int
 	// stalled: the volume does not answer. slow: it takes its time.
 	stalled, slow bool
 	healthyAt     time.Duration
@@ -180,7 +182,7 @@ func (n *node) tick(life int) {
 
 // look finds facts, which may take a while: much may have happened when they are told.
 func (n *node) look(life int) {
-	if n.looking {
+	if n.looking || n.life != life {
 		return
 	}
 	facts := n.facts()

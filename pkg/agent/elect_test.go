@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/platform-io/database-operator/pkg/agent/election"
+)
+
+// living is an engine that lives.
+type living struct{ Engine }
+
+func TestAnEngineThatDoesNotAnswerIsWhatItWas(t *testing.T) {
+	const healthyAt = 7 * time.Second
+	facts := func(change func(*memory)) election.Facts {
+		m := &memory{}
+		m.repl = &replication{seen: Replication{Primary: true, Position: 5}, seenFor: 3, seenAt: time.Now()}
+		m.process, m.engine, m.healthyAt, m.readyAt = living{}, engineRunning, healthyAt, time.Now()
+		change(m)
+		return m.electionFacts()
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*memory)
+		mode   election.Mode
+	}{
+		{"answers", func(*memory) {}, election.ModePrimary},
+		{"lives and does not answer", func(m *memory) { m.engine = engineStarting }, election.ModePrimary},
+		{"was told to stop", func(m *memory) { m.stopAsked = true }, election.ModeUnknown},
+		{"was just started", func(m *memory) { m.engine, m.repl.seenAt = engineStarting, time.Time{} }, election.ModeUnknown},
+		{"ended", func(m *memory) { m.process, m.engine, m.repl.seenAt = nil, engineDown, time.Time{} }, election.ModeDown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := facts(test.change)
+			if got.Mode != test.mode {
+				t.Errorf("the election hears that the engine is %q, want %q", got.Mode, test.mode)
+			}
+			if got.HealthyAt != healthyAt {
+				t.Errorf("the election hears that it answered at %s, want %s", got.HealthyAt, healthyAt)
+			}
+		})
+	}
+}
