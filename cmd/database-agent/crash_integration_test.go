@@ -187,9 +187,7 @@ func TestWithoutTheAPIServerTheDatabaseIsServed(t *testing.T) {
 		}
 		return conn.Close(t.Context()) == nil && code == 200
 	}, func() string { return "away" })
-	// One that was told to stop gives the Lease away first, and waits until the API server says how
-	// that went.
-	f.kill()
+	f.terminate()
 	f.start()
 	f.poll("a connection", func() bool {
 		conn, err := f.connect("first-password")

@@ -72,6 +72,11 @@ func (m *Machine) leaveNow(l *leaving) {
 	case !l.down:
 	case m.confirmed(l):
 		m.release(l.successor.Name)
+	case m.inVain():
+		// The API is asked first (read).
+		if m.now.Mono-l.downAt >= m.limits.stop {
+			m.lose()
+		}
 	case l.successor == nil, !m.facts.Settled, m.now.Mono-l.downAt >= m.limits.stop:
 		m.release("")
 	default:
@@ -231,6 +236,10 @@ func (m *Machine) sendRelease(handover string) bool {
 	return true
 }
 
+// inVain: nobody else could take the Lease, and the API may be away. A release of which it is not known whether it was
+// committed would keep this instance, too, from running.
+func (m *Machine) inVain() bool { return m.sole() && !m.fresh() }
+
 // releaseAgain repeats a release whose outcome is not known; and it releases what this instance still
 // holds, but cannot take up again.
 func (m *Machine) releaseAgain() {
@@ -247,7 +256,7 @@ func (m *Machine) releaseAgain() {
 		}
 		return
 	}
-	if m.own() && m.isDown() && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
+	if m.own() && m.isDown() && !m.inVain() && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
 		m.sendRelease("")
 	}
 }

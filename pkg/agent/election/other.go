@@ -117,8 +117,8 @@ func (m *Machine) read() {
 		return
 	}
 	due := !l.known || l.stale || len(m.disk.Unsettled) > 0 || m.lowered()
-	if m.hold != nil {
-		due = due || m.hold.failed
+	if h := m.hold; h != nil {
+		due = due || h.failed || h.leaving != nil && h.leaving.down && m.sole()
 	} else {
 		due = due || l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+d.RetryPeriod
 	}

@@ -127,6 +127,36 @@ func TestScenarioSingle(t *testing.T) {
 	})
 }
 
+// A single instance that was stopped in an orderly way while the API is away starts again without it.
+func TestScenarioSingleStoppedWithoutAPI(t *testing.T) {
+	t.Parallel()
+	settled(t, 1, 0, func(s *scenario) {
+		n := s.reigning()
+		s.strikes(fault{Kind: faultAPIDown, For: forEver})
+		n.deleted = true
+		n.tell()
+		s.within(4*time.Second, "the stop", func() bool { return n.engine.mode == ModeDown && n.machine.hold == nil })
+		n.deleted = false
+		n.boot(false)
+		s.within(4*time.Second, "the same primary", n.engine.canAcknowledge)
+	})
+}
+
+// A single instance whose pod is replaced does not let the next pod wait.
+func TestScenarioSingleReplaced(t *testing.T) {
+	t.Parallel()
+	settled(t, 1, 0, func(s *scenario) {
+		n := s.reigning()
+		s.until(s.now + time.Minute)
+		n.deleted = true
+		n.tell()
+		s.within(4*time.Second, "the release", func() bool { return s.api.record.Holder == "" })
+		n.deleted = false
+		n.boot(true)
+		s.within(12*time.Second, "the next pod as primary", n.engine.canAcknowledge)
+	})
+}
+
 // A holder that is frozen, or cut off, is followed by another after leaseDuration and a moment.
 func TestScenarioFailover(t *testing.T) {
 	t.Parallel()
