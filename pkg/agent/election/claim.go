@@ -280,7 +280,8 @@ func (m *Machine) position() Answer {
 func (m *Machine) sendClaim(r Record) {
 	first := m.unclaimed()
 	r.Holder, r.Epoch, r.Name, r.Handover = m.self.Identity, m.nextEpoch(), m.disk.Name, ""
-	r.Chain = append(slices.Clone(m.disk.Chain.Reached(m.facts.Position)), Epoch{Number: r.Epoch, Name: m.disk.Name, Begin: m.facts.Position})
+	chain := append(slices.Clone(m.disk.Chain.Reached(m.facts.Position)), Epoch{Number: r.Epoch, Name: m.disk.Name, Begin: m.facts.Position})
+	r.Chain = chain[max(0, len(chain)-m.limits.chain):]
 	if first {
 		r.W, r.Durations = 0, DefaultDurations
 		if m.spec.Durations.Valid() {

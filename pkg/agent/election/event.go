@@ -12,6 +12,8 @@ type Now struct {
 	// between two readings it grows by the larger of the two clocks' growth: when the wall clock is set
 	// back, the boot-time clock still counts.
 	Fence time.Duration
+	// Wall is the wall clock, in microseconds since 1970. Nothing is timed with it: what is written bears it, for people.
+	Wall int64
 }
 
 // Event is something that happened.

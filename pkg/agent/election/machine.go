@@ -33,11 +33,13 @@ type limits struct {
 	handover              time.Duration
 	// stop is how long an instance that must stop looks for a successor.
 	stop time.Duration
+	// chain is how many epochs a chain has at most. Data whose last one is older than that is cloned.
+	chain int
 }
 
 var defaultLimits = limits{
 	fresh: 2 * time.Second, askPause: 500 * time.Millisecond, askOnStart: 300 * time.Millisecond, stall: StallTimeout,
-	restart: 10 * time.Second, restartPause: 5 * time.Minute, handover: HandoverLimit, stop: 3 * time.Second,
+	restart: 10 * time.Second, restartPause: 5 * time.Minute, handover: HandoverLimit, stop: 3 * time.Second, chain: 64,
 }
 
 // Self says whose machine it is.
@@ -464,7 +466,7 @@ func (m *Machine) nextRound() int64 {
 
 // write sends a record, and keeps it first when it says something new. It returns the record as it was sent.
 func (m *Machine) write(r Record) Record {
-	m.stamp = max(m.stamp, m.lease.record.Stamp, m.disk.Record.Stamp) + 1
+	m.stamp = max(m.now.Wall, m.stamp+1, m.lease.record.Stamp+1, m.disk.Record.Stamp+1)
 	r.Stamp = m.stamp
 	if !r.sameContent(&m.lease.record) || m.lease.version == "" {
 		m.keepSent(r)

@@ -134,14 +134,22 @@ func (c Chain) Reached(end Position) Chain {
 }
 
 // Leaves is the position at which data with this chain and end leaves the other chain: what lies beyond
-// counts for nothing there. It is false when the two have nothing in common.
+// counts for nothing there. It is false when the two have nothing in common. Either may lack its oldest epochs:
+// what led to an epoch is the same wherever that epoch is.
 func (c Chain) Leaves(end Position, other Chain) (Position, bool) {
-	common := 0
+	if len(c) == 0 || len(other) == 0 {
+		return 0, false
+	}
+	if at := slices.Index(other, c[0]); at >= 0 {
+		other = other[at:]
+	} else if at := slices.Index(c, other[0]); at >= 0 {
+		c = c[at:]
+	} else {
+		return 0, false
+	}
+	common := 1
 	for common < len(c) && common < len(other) && c[common] == other[common] {
 		common++
-	}
-	if common == 0 {
-		return 0, false
 	}
 	if common < len(c) {
 		end = min(end, c[common].Begin)

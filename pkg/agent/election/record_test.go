@@ -38,12 +38,15 @@ func TestLeaves(t *testing.T) {
 		want Position
 		ok   bool
 	}{
-		"another database":     {Chain{{Number: 1, Name: "x"}}, 50, 0, false},
-		"behind":               {record[:1], 60, 60, true},
-		"forked":               {Chain{record[0], {Number: 2, Name: "x", Begin: 80}}, 500, 80, true},
-		"not there yet":        {record[:1], 150, 100, true},
-		"in the newest epoch":  {record, 150, 150, true},
-		"beyond what is known": {append(record[:2:2], Epoch{Number: 4, Name: "a", Begin: 120}), 150, 120, true},
+		"another database":                {Chain{{Number: 1, Name: "x"}}, 50, 0, false},
+		"behind":                          {record[:1], 60, 60, true},
+		"forked":                          {Chain{record[0], {Number: 2, Name: "x", Begin: 80}}, 500, 80, true},
+		"not there yet":                   {record[:1], 150, 100, true},
+		"in the newest epoch":             {record, 150, 150, true},
+		"beyond what is known":            {append(record[:2:2], Epoch{Number: 4, Name: "a", Begin: 120}), 150, 120, true},
+		"older than the record remembers": {Chain{{Number: -1, Name: "z"}, record[0]}, 60, 60, true},
+		"without the oldest epochs":       {record[1:], 150, 150, true},
+		"older than all of the record":    {Chain{{Number: -1, Name: "z"}}, 60, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			place, ok := c.own.Leaves(c.end, record)

@@ -62,7 +62,7 @@ type timeline struct {
 func (t *timeline) advance(r Reading) election.Now {
 	t.fence += max(r.Boot-t.last.Boot, r.Wall-t.last.Wall, 0)
 	t.last = r
-	return election.Now{Mono: r.Mono - t.start.Mono, Fence: t.fence}
+	return election.Now{Mono: r.Mono - t.start.Mono, Fence: t.fence, Wall: r.Wall.Microseconds()}
 }
 
 // deadline is the moment at which the fence is at that point, unless it is set or sleeps on the way.
