@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +24,10 @@ import (
 //
 // A volume that was there before its Database goes the other way: its facts must agree with the
 // spec and with the credentials, or a person must say so; then step 2 records them.
+//
+// The newest data may lie with an instance that the new Database does not have: the former one had more,
+// and the last of them may have been its primary. So a Database with fewer instances than there are volumes
+// takes none over. It is made with as many, which compare what they have, and then scaled in.
 //
 // A Database that is deleted before step 2 never let anybody in, for that is step 4. Its deletion says
 // so on its claim, and the next Database of the name takes that volume as one made for itself: what
@@ -44,41 +50,64 @@ const (
 	claimForeign
 )
 
+// objection is why a claim is foreign, and what would make it the Database's; both are empty for one that
+// is not.
+type objection struct{ why, remedy string }
+
 // classifyClaim says what the claim of an instance is to the Database, and why it is foreign.
-func classifyClaim(o *Observation, recorded string, shape resources.Shape, instance string) (claimState, string) {
+func classifyClaim(o *Observation, recorded string, shape resources.Shape, instance string) (claimState, objection) {
 	claim := o.Claims[naming.Claim(instance)]
 	if claim == nil {
-		return claimAbsent, ""
+		return claimAbsent, objection{}
 	}
 	if claim.Annotations[naming.AnnotationDatabaseUID] == string(o.Database.UID) {
-		return claimOurs, ""
+		return claimOurs, objection{}
 	}
 	if report := o.report(instance); report != nil && recorded != "" && report.SystemID == recorded {
 		// Its own agent sees the recorded data on it: somebody edited the claim.
-		return claimOurs, ""
+		return claimOurs, objection{}
 	}
 	return classifyByFacts(o, shape, claim)
 }
 
 // classifyByFacts judges a volume that was there before its Database.
-func classifyByFacts(o *Observation, shape resources.Shape, claim *corev1.PersistentVolumeClaim) (claimState, string) {
-	for key, want := range shape.Recorded {
-		if have := claim.Annotations[key]; have != "" && have != want {
-			return claimForeign, fmt.Sprintf("it says %s %q and the spec %q", strings.TrimPrefix(key, naming.Group+"/"), have, want)
+func classifyByFacts(o *Observation, shape resources.Shape, claim *corev1.PersistentVolumeClaim) (claimState, objection) {
+	for _, key := range slices.Sorted(maps.Keys(shape.Recorded)) {
+		if have, want := claim.Annotations[key], shape.Recorded[key]; have != "" && have != want {
+			return claimForeign, contradiction(key, have, want)
 		}
 	}
 	identity, said := claim.Annotations[naming.AnnotationSystemID], o.Database.Annotations[naming.AnnotationAdopt]
 	switch {
 	case said != "" && (identity == "" || said == identity):
-		return claimAdoptable, ""
+		return claimAdoptable, objection{}
 	case said != "":
-		return claimForeign, fmt.Sprintf("it has system identifier %s, and the annotation %s says %s", identity, naming.AnnotationAdopt, said)
+		return claimForeign, objection{
+			fmt.Sprintf("it has system identifier %s, and the annotation %s says %s", identity, naming.AnnotationAdopt, said), adopt(identity),
+		}
 	case identity == "" && isUnused(claim):
-		return claimUnused, ""
+		return claimUnused, objection{}
 	case identity == "":
-		return claimForeign, "it has no record of what is on it"
+		return claimForeign, objection{"it has no record of what is on it", adopt("<system identifier>")}
 	}
 	return classifyByAccounts(o, identity)
+}
+
+// contradiction is a fact that the spec says otherwise. No annotation helps: what the spec asks for cannot
+// run on that data.
+func contradiction(key, have, want string) objection {
+	o := objection{why: fmt.Sprintf("it says %s %q and the spec %q", strings.TrimPrefix(key, naming.Group+"/"), have, want)}
+	switch key {
+	case naming.AnnotationMajorVersion:
+		o.remedy = fmt.Sprintf("If its data is this Database's, set spec.version to %s; major upgrades come after that", have)
+	case naming.AnnotationEngine:
+		o.remedy = "If its data is needed, make a Database of engine " + have + " with this name instead"
+	}
+	return o
+}
+
+func adopt(identity string) string {
+	return fmt.Sprintf("If its data is this Database's, annotate the Database with %s=%s", naming.AnnotationAdopt, identity)
 }
 
 // isUnused: the last Database that the claim was made for never let anybody in.
@@ -89,15 +118,15 @@ func isUnused(claim *corev1.PersistentVolumeClaim) bool {
 
 // classifyByAccounts asks that the retained accounts belong to the same data: then passwords and
 // data fit together, and nothing is published that does not log in.
-func classifyByAccounts(o *Observation, identity string) (claimState, string) {
+func classifyByAccounts(o *Observation, identity string) (claimState, objection) {
 	accounts := o.Secrets[naming.Accounts(o.Database.Name)]
 	if accounts == nil {
-		return claimForeign, fmt.Sprintf("its credentials (Secret %s) are gone", naming.Accounts(o.Database.Name))
+		return claimForeign, objection{fmt.Sprintf("its credentials (Secret %s) are gone", naming.Accounts(o.Database.Name)), adopt(identity)}
 	}
 	if have := accounts.Annotations[naming.AnnotationSystemID]; have != identity {
-		return claimForeign, fmt.Sprintf("it has system identifier %s and Secret %s is of %q", identity, accounts.Name, have)
+		return claimForeign, objection{fmt.Sprintf("it has system identifier %s and Secret %s is of %q", identity, accounts.Name, have), adopt(identity)}
 	}
-	return claimAdoptable, ""
+	return claimAdoptable, objection{}
 }
 
 // identity is what is known of the identity of the data.
@@ -127,6 +156,12 @@ func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
 			id.record = report.SystemID
 		}
 	}
+	if id.foreign == "" {
+		id.foreign = leftOut(o, shape)
+	}
+	if id.foreign != "" {
+		id.record = ""
+	}
 	if accounts := o.Secrets[naming.Accounts(o.Database.Name)]; accounts != nil && id.recorded != "" {
 		id.mark(Annotate{Resource: Secrets, Name: accounts.Name, UID: accounts.UID, Labels: naming.SelectorLabels(o.Database.Name)}, accounts.Annotations, map[string]string{
 			naming.AnnotationSystemID:    id.recorded,
@@ -136,18 +171,49 @@ func judgeIdentity(o *Observation, eng Engine, shape resources.Shape) identity {
 	return id
 }
 
+// leftOut says that an instance which the Database is not to have may have newer data than those that it
+// is to have, "" when none may. Once there was a primary, that is decided.
+func leftOut(o *Observation, shape resources.Shape) string {
+	if o.Database.Status.Primary != nil {
+		return ""
+	}
+	for _, group := range shape.Groups {
+		most, where := group.Replicas, ""
+		consider := func(instance, what string) {
+			if ordinal, ok := ordinalIn(group, instance); ok && ordinal >= most {
+				most, where = ordinal+1, what
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(o.Claims)) {
+			claim := o.Claims[name]
+			if instance, ok := strings.CutPrefix(name, naming.Claim("")); ok && !isUnused(claim) && claim.Annotations[naming.AnnotationDatabaseUID] != string(o.Database.UID) {
+				consider(instance, "volume "+name)
+			}
+		}
+		for _, c := range readElection(o).record.Candidates {
+			consider(c.Instance, fmt.Sprintf("Lease %s, which says that the data of instance %s may be the newest,", o.Lease.Name, c.Instance))
+		}
+		if where != "" {
+			return fmt.Sprintf("%s was there before Database %s, which has fewer instances (%d) than the one before it, and so may lack its newest data. "+
+				"Set spec.topology to mode Replicated with replicas %d; when the Database is Ready, lower it again, which loses nothing. Or, if only what the others have is needed, delete it; or choose another name.",
+				where, o.Database.Name, group.Replicas, most)
+		}
+	}
+	return ""
+}
+
 // judgeClaim is false when the claim of an instance does not carry what it must.
 func (id *identity) judgeClaim(o *Observation, shape resources.Shape, instance string) bool {
 	name := naming.Claim(instance)
-	state, why := classifyClaim(o, id.recorded, shape, instance)
+	state, against := classifyClaim(o, id.recorded, shape, instance)
 	switch state {
 	case claimAbsent:
 	case claimForeign:
-		id.foreign = adoptionMessage(o.Database, o.Claims[name], why)
+		id.foreign = adoptionMessage(o.Database, o.Claims[name], against)
 	case claimUnused:
 		if id.recorded != "" {
 			// There is data, and it is not on this volume.
-			id.foreign = adoptionMessage(o.Database, o.Claims[name], "it was never used")
+			id.foreign = adoptionMessage(o.Database, o.Claims[name], objection{why: "it was never used, while this Database has data"})
 			return true
 		}
 		id.annotate = append(id.annotate, Annotate{
@@ -211,7 +277,10 @@ func (id *identity) mark(write Annotate, have, want map[string]string) bool {
 	return true
 }
 
-func adoptionMessage(db *dbv1.Database, claim *corev1.PersistentVolumeClaim, why string) string {
-	const how = "If its data is this Database's, annotate the Database with %s=<system identifier>; if it is not needed, delete the claim; or choose another name."
-	return fmt.Sprintf("volume %s was there before Database %s, and %s. "+how, claim.Name, db.Name, why, naming.AnnotationAdopt)
+func adoptionMessage(db *dbv1.Database, claim *corev1.PersistentVolumeClaim, against objection) string {
+	remedies := "If it is not needed, delete the claim; or choose another name."
+	if against.remedy != "" {
+		remedies = against.remedy + "; if it is not needed, delete the claim; or choose another name."
+	}
+	return fmt.Sprintf("volume %s was there before Database %s, and %s. %s", claim.Name, db.Name, against.why, remedies)
 }
