@@ -6,11 +6,9 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
-	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/record"
 )
@@ -26,13 +24,6 @@ func afterRetain(instances int32, volumes int) scene {
 		s.Claims[name].Name = name
 	}
 	return s
-}
-
-func messageOf(p *engine.Plan, kind string) string {
-	if c := meta.FindStatusCondition(p.Status.Conditions, kind); c != nil {
-		return c.Message
-	}
-	return ""
 }
 
 // The last primary may have been an instance that the new Database does not have.
@@ -79,17 +70,17 @@ func TestFewerInstancesThanThereAreVolumesTakeNoneOver(t *testing.T) {
 			recorded := eng.Identity(s.Database.Status.EngineStatus)
 			p := s.plan()
 			if got := condition(p, dbv1.ConditionProvisioned) == "False AdoptionRequired"; got != c.refused {
-				t.Fatalf("refused %v: %s", got, messageOf(p, dbv1.ConditionProvisioned))
+				t.Fatalf("refused %v: %s", got, message(p, dbv1.ConditionProvisioned))
 			}
 			if c.refused && (len(p.Objects) > 0 || eng.Identity(p.Status.EngineStatus) != recorded) {
 				t.Errorf("it goes on all the same: objects %v, identity %q", kinds(p), eng.Identity(p.Status.EngineStatus))
 			}
 		})
 	}
-	message := messageOf(afterRetain(1, 3).plan(), dbv1.ConditionProvisioned)
+	text := message(afterRetain(1, 3).plan(), dbv1.ConditionProvisioned)
 	for _, part := range []string{"volume data-db-2", "replicas 3", "lower it again"} {
-		if !strings.Contains(message, part) {
-			t.Errorf("the message does not say %q: %s", part, message)
+		if !strings.Contains(text, part) {
+			t.Errorf("the message does not say %q: %s", part, text)
 		}
 	}
 }
@@ -119,9 +110,9 @@ func TestTheRemedyForAVolumeFitsWhatIsWrongWithIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := afterRetain(1, 1)
 			c.disturb(s)
-			message := messageOf(s.plan(), dbv1.ConditionProvisioned)
-			if !strings.Contains(message, c.says) || strings.Contains(message, c.never) {
-				t.Errorf("must say %q, and not %q: %s", c.says, c.never, message)
+			text := message(s.plan(), dbv1.ConditionProvisioned)
+			if !strings.Contains(text, c.says) || strings.Contains(text, c.never) {
+				t.Errorf("must say %q, and not %q: %s", c.says, c.never, text)
 			}
 		})
 	}

@@ -168,6 +168,9 @@ func (p *planner) reportUpToDate() {
 // staleness is why an instance does not run what the spec says: a refusal first, because no
 // waiting ends it.
 func (p *planner) staleness() (reason, message string) {
+	if refusal := p.configRefusal(); refusal != "" {
+		return dbv1.ReasonConfigRefused, refusal
+	}
 	for _, name := range p.shape.InstanceNames() {
 		if reason, message := p.instanceStaleness(name); reason != "" {
 			return reason, message
@@ -264,6 +267,22 @@ func (p *planner) reportProduction() {
 	p.condition(dbv1.ConditionProductionReady, yes, dbv1.ReasonAsExpected, "")
 }
 
+// configRefusal is what an instance said against the wanted configuration, "" when none did. Its word holds
+// while its pod is away: the next one would refuse it, too.
+func (p *planner) configRefusal() string {
+	hash := confighash.ConfigHash(p.shape.Config)
+	for _, name := range p.shape.InstanceNames() {
+		dbi := p.Instances[name]
+		if dbi == nil || dbi.Spec.ConfigHash != hash {
+			continue
+		}
+		if c := meta.FindStatusCondition(dbi.Status.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Reason == dbv1.ReasonConfigRefused {
+			return "instance " + name + ": " + c.Message
+		}
+	}
+	return ""
+}
+
 // instanceStaleness is why one instance does not.
 func (p *planner) instanceStaleness(name string) (reason, message string) {
 	report := p.report(name)
@@ -275,12 +294,7 @@ func (p *planner) instanceStaleness(name string) (reason, message string) {
 	case report == nil:
 		return "", ""
 	}
-	hash := confighash.ConfigHash(p.shape.Config)
-	refused := meta.FindStatusCondition(report.Conditions, dbv1.ConditionConfigApplied)
-	if refused != nil && refused.Reason == dbv1.ReasonConfigRefused && p.Instances[name].Spec.ConfigHash == hash {
-		return refused.Reason, "instance " + name + ": " + refused.Message
-	}
-	if report.AppliedConfigHash != hash {
+	if report.AppliedConfigHash != confighash.ConfigHash(p.shape.Config) {
 		return dbv1.ReasonConfigPending, "instance " + name + " has not read the configuration yet"
 	}
 	return "", ""

@@ -53,6 +53,8 @@ type restart struct {
 	renewedBy time.Time
 	// release is true when only a new release of the operator asks for it.
 	release bool
+	// settings is true when only settings of the wanted configuration ask for it.
+	settings bool
 	// didNotHelp is true when it was just done for the same reason.
 	didNotHelp bool
 }
@@ -87,7 +89,7 @@ func (p *planner) judgeRestarts() []restart {
 // beforeRestart puts a switchover in the place of the primary's restart.
 func (p *planner) beforeRestart(last []restart) []restart {
 	for i, r := range last {
-		last[i] = restart{instance: r.instance, kind: stepSwitchover, reason: "before it is restarted: " + r.reason, release: r.release, renewedBy: r.renewedBy}
+		last[i] = restart{instance: r.instance, kind: stepSwitchover, reason: "before it is restarted: " + r.reason, release: r.release, settings: r.settings, renewedBy: r.renewedBy}
 		if fit := p.fit(); len(fit) > 0 {
 			last[i].target = fit[0]
 		}
@@ -160,7 +162,7 @@ func (p *planner) engineRestart(name string) restart {
 	report := p.report(name)
 	hash := report.AppliedConfigHash
 	r := restart{
-		instance: name, kind: restartEngine,
+		instance: name, kind: restartEngine, settings: true,
 		id:     fmt.Sprintf("%s-%s-%d", hash, shortUID(p.Pods[name]), report.EngineStarts),
 		reason: "settings that need a restart: " + p.pendingSettings(name),
 	}
@@ -219,6 +221,8 @@ const (
 	GuardOperatorRelease = "OperatorRelease"
 	// GuardTokenRenewal: the kubelet will give the agent a new token without a restart.
 	GuardTokenRenewal = "TokenRenewal"
+	// GuardConfigRefused: an instance refuses the configuration that it is for.
+	GuardConfigRefused = "ConfigRefused"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
 	// GuardRestarting: the instance is being restarted.
@@ -262,6 +266,8 @@ var guards = []struct {
 	{GuardTokenRenewal, func(p *planner, c *circumstances, r *restart) bool {
 		return p.Now.Before(r.renewedBy) && !r.broken && (!c.hasWindows || !c.window.Open)
 	}},
+	// One instance has tried it: the others go on with what they have.
+	{GuardConfigRefused, func(p *planner, _ *circumstances, r *restart) bool { return r.settings && p.configRefusal() != "" }},
 	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
 	{GuardOperation, func(p *planner, _ *circumstances, _ *restart) bool { return p.runningOperation() != nil }},
 	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -28,6 +29,8 @@ type rollout struct {
 	// refuse makes agents refuse switchovers; breaks makes the next restarted instance stay down.
 	refuse bool
 	breaks bool
+	// rejects makes engines not start with the new configuration: agents go back to the one before.
+	rejects bool
 	// running are the values that engines run with.
 	running map[string]int64
 }
@@ -153,6 +156,10 @@ func (r *rollout) restarted(name string) {
 	status.EngineStarts++
 	status.PendingRestart = nil
 	status.Ready = false
+	if r.rejects {
+		status.AppliedConfigHash = "before"
+		status.Conditions = []metav1.Condition{{Type: dbv1.ConditionConfigApplied, Status: metav1.ConditionFalse, Reason: dbv1.ReasonConfigRefused, Message: "too much"}}
+	}
 }
 
 func (r *rollout) replacePod(name string) {
@@ -263,6 +270,38 @@ func TestARolloutStopsAtTheFirstInstanceThatStaysDown(t *testing.T) {
 	p := r.plan()
 	if got := message(p, dbv1.ConditionUpToDate); !strings.Contains(got, "db-2 waits") || !strings.Contains(got, "OneAtATime") || !strings.Contains(got, "out of memory") {
 		t.Errorf("the condition says: %s", got)
+	}
+}
+
+// A value is tried on one instance: the others go on with what they have.
+func TestAConfigurationThatOneInstanceRefusesRestartsNoOther(t *testing.T) {
+	r := newRollout(t, settled(replicated(3)), setting("shared_buffers", "1TB", 0))
+	r.rejects = true
+	if diff := cmp.Diff([]string{"restart db-1"}, r.until(20)); diff != "" {
+		t.Error(diff)
+	}
+	p := r.plan()
+	for _, step := range p.Status.Plan {
+		if step.HeldBy != engine.GuardConfigRefused {
+			t.Errorf("plan %+v", step)
+		}
+	}
+	if got := condition(p, dbv1.ConditionUpToDate) + ": " + message(p, dbv1.ConditionUpToDate); len(p.Status.Plan) != 2 || got != "False ConfigRefused: instance db-1: too much" {
+		t.Errorf("plan %+v, UpToDate %s", p.Status.Plan, got)
+	}
+	// What pods are made of is another matter.
+	moreMemory(r.scene)
+	if diff := cmp.Diff([]string{"restart db-1", "delete db-1"}, r.until(20)[:2]); diff != "" {
+		t.Error(diff)
+	}
+	// Another value is tried again.
+	r.rejects, r.history = false, nil
+	setting("shared_buffers", "1GB", 0)(r.scene)
+	for _, dbi := range r.Instances {
+		dbi.Status.Conditions = nil
+	}
+	if got := r.until(40); len(got) == 0 {
+		t.Error("nothing is restarted for another value")
 	}
 }
 
