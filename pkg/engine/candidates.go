@@ -78,5 +78,5 @@ func (p *planner) wholeCopies(without string) int {
 // others as many as commits wait for, at least one; with fewer instances, all others.
 func (p *planner) copiesNeeded() int {
 	others := len(p.shape.InstanceNames()) - 2
-	return 1 + min(max(int(dbv1.HighAvailability(p.Database).SynchronousReplicas), 1), others)
+	return 1 + min(max(int(dbv1.HighAvailability(p.Database).SynchronousReplicas), p.waitsFor(), 1), others)
 }

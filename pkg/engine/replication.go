@@ -131,6 +131,9 @@ func (p *planner) reportReplication() {
 		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonWritesWait, list(append([]string{why}, wrong...)))
 		return
 	}
+	if why := p.durabilityTrouble(); why != "" {
+		wrong = append([]string{why}, wrong...)
+	}
 	if len(wrong) > 0 {
 		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonReplicaNotReady, list(wrong))
 		return
@@ -158,15 +161,21 @@ func (p *planner) replicaTrouble(name string) string {
 	return ""
 }
 
+// waitsFor is how many replicas each commit waits for: what the primary recorded. Without its word it is what it
+// was told.
+func (p *planner) waitsFor() int {
+	if p.election.trouble != "" || !p.election.wasHeld() {
+		return int(dbv1.HighAvailability(p.Database).SynchronousReplicas)
+	}
+	return p.election.record.W
+}
+
 // synchronousTrouble says that commits wait, because too few of the names that they wait for are
 // there, "" when enough are.
 func (p *planner) synchronousTrouble() string {
-	want := int(dbv1.HighAvailability(p.Database).SynchronousReplicas)
-	if want == 0 {
-		return ""
-	}
+	want := p.waitsFor()
 	var here []string
-	for _, name := range p.shape.InstanceNames() {
+	for _, name := range p.existing {
 		if name != p.primary && p.streams(name) && p.isCandidate(name) {
 			here = append(here, name)
 		}
@@ -178,8 +187,18 @@ func (p *planner) synchronousTrouble() string {
 	if len(here) > 0 {
 		names = strings.Join(here, ", ")
 	}
-	return fmt.Sprintf("writes wait: each must reach %d replicas before it is acknowledged, as spec.highAvailability.synchronousReplicas asks, and of them stream: %s. "+
-		"They go on when the others are back; a lower number lets them go on now", want, names)
+	return fmt.Sprintf("writes wait: each must reach %d replicas before it is acknowledged, and of them stream: %s. "+
+		"They go on when the others are back; a lower spec.highAvailability.synchronousReplicas lets them go on now", want, names)
+}
+
+// durabilityTrouble says that commits do not wait for as many replicas as was asked for, "" when they do.
+func (p *planner) durabilityTrouble() string {
+	asked, want := int(dbv1.HighAvailability(p.Database).SynchronousReplicas), p.waitsFor()
+	if want >= asked {
+		return ""
+	}
+	return fmt.Sprintf("writes are acknowledged when they have reached %d replicas, and not yet %d, as spec.highAvailability.synchronousReplicas asks; "+
+		"the primary waits for more as soon as so many are candidates", want, asked)
 }
 
 // isScaling tells a Database that is being scaled from one that lost an instance.

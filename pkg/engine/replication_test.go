@@ -11,6 +11,7 @@ import (
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/record"
 )
 
@@ -19,6 +20,18 @@ func synchronous(instances, wait int32) func(*dbv1.Database) {
 	return func(db *dbv1.Database) {
 		replicated(instances)(db)
 		db.Spec.HighAvailability = &dbv1.HighAvailabilitySpec{SynchronousReplicas: wait}
+	}
+}
+
+// waits makes the primary record that commits wait for so many replicas.
+func waits(w int) func(scene) {
+	return func(s scene) {
+		r, err := record.Parse(s.Lease.Annotations[naming.AnnotationRecord])
+		if err != nil {
+			panic(err)
+		}
+		r.W = w
+		s.setRecord(r)
 	}
 }
 
@@ -122,9 +135,14 @@ func TestWhetherReplicationIsHealthy(t *testing.T) {
 		}}, "False ReplicaNotReady", "Catching up (1073741824 bytes behind)", dbv1.PhaseDegraded},
 		"there is no primary":          {0, []func(scene){func(s scene) { s.releaseLease() }}, "Unknown Unknown", "PrimaryAvailable", dbv1.PhaseDegraded},
 		"one of two is enough":         {1, []func(scene){notStreaming("db-1")}, "False ReplicaNotReady", "db-1 does not stream", dbv1.PhaseReady},
-		"none is too few":              {1, []func(scene){notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replicas before it is acknowledged, as spec.highAvailability.synchronousReplicas asks, and of them stream: none", dbv1.PhaseReady},
+		"none is too few":              {1, []func(scene){notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replicas before it is acknowledged, and of them stream: none", dbv1.PhaseReady},
 		"one is too few for two":       {2, []func(scene){func(s scene) { s.stopped("db-1") }}, "False WritesWait", "stream: db-2", dbv1.PhaseDegraded},
 		"one that streams and is none": {2, []func(scene){func(s scene) { s.Instances["db-1"].Status.DataID = "new" }}, "False WritesWait", "stream: db-2", dbv1.PhaseReady},
+		// What commits wait for is what the primary recorded, not what it was told.
+		"more was asked for than the primary waits for": {1, []func(scene){waits(0)}, "False ReplicaNotReady", "reached 0 replicas, and not yet 1", dbv1.PhaseReady},
+		"more was asked for, and too few stream":        {1, []func(scene){waits(0), notStreaming("db-1"), notStreaming("db-2")}, "False ReplicaNotReady", "reached 0 replicas, and not yet 1", dbv1.PhaseReady},
+		"less is asked for, and writes still wait":      {0, []func(scene){waits(1), notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replicas", dbv1.PhaseReady},
+		"less is asked for":                             {0, []func(scene){waits(1)}, "True AsExpected", "", dbv1.PhaseReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := settled(synchronous(3, c.wait))
