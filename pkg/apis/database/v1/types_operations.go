@@ -167,7 +167,8 @@ type LifecycleSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.retryPeriod) || duration(self.retryPeriod) >= duration('200ms')",message=`spec.highAvailability.retryPeriod must be at least 200ms, because a struggling API server must not be hammered; set it, as "1s"`
 // +kubebuilder:validation:XValidation:rule="!has(self.renewDeadline) || !has(self.renewPeriod) || !has(self.retryPeriod) || duration(self.renewPeriod) + duration(self.retryPeriod) <= duration(self.renewDeadline)",message="spec.highAvailability.renewDeadline must be at least renewPeriod and retryPeriod together, because a failed renewal must be tried again before the primary stops; raise renewDeadline or lower the periods"
 // +kubebuilder:validation:XValidation:rule="!has(self.renewDeadline) || !has(self.leaseDuration) || duration(self.renewDeadline) < duration(self.leaseDuration)",message="spec.highAvailability.renewDeadline must be less than leaseDuration, because a primary must have stopped before another may start; lower it to two thirds of leaseDuration"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxLag) || (type(self.maxLag) == int ? self.maxLag > 0 : self.maxLag.matches('^[+]?[0-9.]*[1-9]'))",message=`spec.highAvailability.maxLag must be greater than zero, because a replica is always a little behind; set it, as "16Mi"`
+// +kubebuilder:validation:XValidation:rule="!has(self.renewDeadline) || !has(self.leaseDuration) || duration(self.leaseDuration) > duration('5m') || duration(self.renewDeadline) >= duration(self.leaseDuration) || 11 * int(duration(self.renewDeadline)) <= 9 * int(duration(self.leaseDuration))",message="spec.highAvailability.renewDeadline must leave room for clocks that differ by 10 %, because an old primary could still write while a new one starts; lower it to two thirds of leaseDuration"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxLag) || (type(self.maxLag) == int ? self.maxLag >= 65536 : self.maxLag.matches('^[+]?(0*[1-9][0-9]{4,}([.][0-9]*)?|0*[1-9][0-9]{7,}([.][0-9]*)?[num]|0*[1-9][0-9]+([.][0-9]*)?(k|Ki)|[0-9.]*[1-9][0-9.]*([MGTPE]i?|[eE][+]?[0-9]+))$'))",message=`spec.highAvailability.maxLag must be at least 64Ki, because a replica is always a little behind; set it, as "16Mi" (a number without a unit is bytes, and m is a thousandth)`
 type HighAvailabilitySpec struct {
 	// How many replicas must have flushed a transaction before its client is told that it
 	// committed. Default: 0, asynchronous; less than topology.replicas, at most 8.
@@ -176,8 +177,8 @@ type HighAvailabilitySpec struct {
 	// +kubebuilder:validation:Maximum=8
 	SynchronousReplicas int32 `json:"synchronousReplicas,omitempty"`
 
-	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; greater than
-	// zero.
+	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; at least
+	// 64Ki.
 	// +optional
 	// +kubebuilder:default="16Mi"
 	MaxLag *resource.Quantity `json:"maxLag,omitempty"`

@@ -292,6 +292,11 @@ var ruleCases = []ruleCase{
 	{rule: "renew-deadline", wrong: "a primary that outlives its lease", at: "spec.highAvailability.renewDeadline", bad: ha(dbv1.HighAvailabilitySpec{RenewDeadline: duration(15 * time.Second)})},
 	{rule: "clock-margin", wrong: "no room for clocks that differ", at: "spec.highAvailability.renewDeadline", bad: ha(dbv1.HighAvailabilitySpec{RenewDeadline: duration(13 * time.Second)})},
 	{rule: "max-lag", wrong: "no lag at all", at: "spec.highAvailability.maxLag", bad: ha(dbv1.HighAvailabilitySpec{MaxLag: quantity("0")})},
+	{rule: "max-lag", wrong: "a byte", at: "spec.highAvailability.maxLag", bad: ha(dbv1.HighAvailabilitySpec{MaxLag: quantity("1")})},
+	{rule: "max-lag", wrong: "a thousandth of a byte", at: "spec.highAvailability.maxLag", bad: ha(dbv1.HighAvailabilitySpec{MaxLag: quantity("1m")})},
+	{rule: "max-lag", wrong: "sixteen bytes", at: "spec.highAvailability.maxLag", bad: ha(dbv1.HighAvailabilitySpec{MaxLag: quantity("16")})},
+	{rule: "max-lag", wrong: "eight kibibytes", at: "spec.highAvailability.maxLag", bad: ha(dbv1.HighAvailabilitySpec{MaxLag: quantity("8Ki")})},
+	{rule: "max-lag", wrong: "less than nothing", at: "spec.highAvailability.maxLag", bad: ha(dbv1.HighAvailabilitySpec{MaxLag: quantity("-16Mi")})},
 	{rule: "tracing-endpoint", wrong: "traces that go nowhere", at: "spec.observability.tracing.endpoint", bad: spec(func(s *dbv1.DatabaseSpec) {
 		s.Observability = &dbv1.ObservabilitySpec{Tracing: &dbv1.TracingSpec{Enabled: true}}
 	})},

@@ -97,6 +97,21 @@ func TestTheAPIServerAcceptsAGoodDatabaseOfEveryEngine(t *testing.T) {
 	}
 }
 
+// The expression reads text, where Go knows what it means: it must not refuse what Go accepts.
+func TestTheAPIServerAcceptsEveryLagThatGoAccepts(t *testing.T) {
+	client, _ := connect(t)
+	for _, lag := range []string{"64Ki", "65536", "65536.0", "+65536", "70k", "66.0k", "0.0625Mi", ".1Mi", "1M", "16Mi", "1e6", "1.5E5", "1Gi", "0.001E", "100000000m"} {
+		db := named(good(dbv1.PostgreSQL), "lag")
+		db.Spec.HighAvailability = &dbv1.HighAvailabilitySpec{MaxLag: quantity(lag)}
+		if errs := ValidateDatabase(db, Context{}); len(errs) > 0 {
+			t.Errorf("%s: Go refuses it: %v", lag, errs)
+		}
+		if err := submit(t, client, nil, db); err != nil {
+			t.Errorf("%s: the API server refuses it: %v", lag, err)
+		}
+	}
+}
+
 func TestEveryExampleAppliesUnchanged(t *testing.T) {
 	client, raw := connect(t)
 	for file, data := range exampleFiles(t) {

@@ -18,6 +18,9 @@ const (
 	maxRotationWait      = 30 * 24 * time.Hour
 )
 
+// minLag is the least lag that is allowed, in bytes.
+const minLag = 64 << 10
+
 // operationRules are about maintenance, failover and observability.
 var operationRules = []Rule{
 	{
@@ -103,7 +106,8 @@ var operationRules = []Rule{
 	{
 		// A primary that cannot renew is stopped half-way between renewDeadline and leaseDuration, by its own clock. That
 		// must be before leaseDuration by a clock that runs a tenth faster: 1.1 (lease+renew)/2 <= lease.
-		ID: "clock-margin",
+		ID: "clock-margin", Paths: []string{"spec.highAvailability"},
+		CEL: `!has(self.renewDeadline) || !has(self.leaseDuration) || duration(self.leaseDuration) > duration('5m') || duration(self.renewDeadline) >= duration(self.leaseDuration) || 11 * int(duration(self.renewDeadline)) <= 9 * int(duration(self.leaseDuration))`,
 		Message: "spec.highAvailability.renewDeadline must leave room for clocks that differ by 10 %, because an old primary could still write while a new one starts; " +
 			"lower it to two thirds of leaseDuration",
 		Check: func(s *subject) {
@@ -114,12 +118,13 @@ var operationRules = []Rule{
 	},
 	{
 		ID: "max-lag", Paths: []string{"spec.highAvailability"},
-		CEL: `!has(self.maxLag) || (type(self.maxLag) == int ? self.maxLag > 0 : self.maxLag.matches('^[+]?[0-9.]*[1-9]'))`,
-		Message: "spec.highAvailability.maxLag must be greater than zero, because a replica is always a little behind; " +
-			`set it, as "16Mi"`,
+		// The expression knows the order of magnitude, which is what a forgotten unit gets wrong.
+		CEL: `!has(self.maxLag) || (type(self.maxLag) == int ? self.maxLag >= 65536 : self.maxLag.matches('^[+]?(0*[1-9][0-9]{4,}([.][0-9]*)?|0*[1-9][0-9]{7,}([.][0-9]*)?[num]|0*[1-9][0-9]+([.][0-9]*)?(k|Ki)|[0-9.]*[1-9][0-9.]*([MGTPE]i?|[eE][+]?[0-9]+))$'))`,
+		Message: "spec.highAvailability.maxLag must be at least 64Ki, because a replica is always a little behind; " +
+			`set it, as "16Mi" (a number without a unit is bytes, and m is a thousandth)`,
 		Check: func(s *subject) {
-			if ha := s.spec.HighAvailability; ha != nil {
-				s.positive(ha.MaxLag, "spec.highAvailability.maxLag")
+			if ha := s.spec.HighAvailability; ha != nil && ha.MaxLag != nil {
+				s.refuse(ha.MaxLag.CmpInt64(minLag) < 0, "spec.highAvailability.maxLag", ha.MaxLag.String())
 			}
 		},
 	},

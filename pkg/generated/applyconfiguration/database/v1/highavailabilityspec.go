@@ -18,8 +18,8 @@ type HighAvailabilitySpecApplyConfiguration struct {
 	// How many replicas must have flushed a transaction before its client is told that it
 	// committed. Default: 0, asynchronous; less than topology.replicas, at most 8.
 	SynchronousReplicas *int32 `json:"synchronousReplicas,omitempty"`
-	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; greater than
-	// zero.
+	// How far a replica may be behind and still be ready, in bytes, as "16Mi". Default: 16Mi; at least
+	// 64Ki.
 	MaxLag *resource.Quantity `json:"maxLag,omitempty"`
 	// For how long a primary holds its lease without renewing it: the time to failover after a
 	// node is lost. Default: 15s; 6s to 5m, and more than renewDeadline.
