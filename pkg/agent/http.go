@@ -19,8 +19,9 @@ import (
 // Probes, from memory: no query and no API call.
 //
 //	/livez     the loop turns. An engine that is down is the agent's task, not the kubelet's.
-//	/startupz  the loop turns and the engine was started, is being made, or a person must act:
-//	           a restart of the container would help none of these.
+//	/startupz  the loop turns and the engine was started, is being made, waits for others (an election,
+//	           a primary to copy from, the API server), or a person must act: a restart of the container
+//	           would help none of these.
 //	/readyz    the engine answers, its role is settled, its data is the recorded one.
 
 // deadAfter is how long the loop may not turn.
@@ -37,10 +38,10 @@ type healthState struct {
 }
 
 // set notes what the loop found.
-func (h *health) set(status dbv1.DatabaseInstanceStatus, m *memory) {
+func (h *health) set(status dbv1.DatabaseInstanceStatus, m *memory, next step) {
 	old := h.state.Load()
 	started := old != nil && old.started || m.process != nil ||
-		status.Phase != dbv1.InstanceStarting
+		status.Phase != dbv1.InstanceStarting || next.reason == ReasonElecting || next.reason == ReasonWaiting
 	h.state.Store(&healthState{started: started, ready: status.Ready, message: string(status.Phase) + ": " + status.Message})
 }
 
@@ -72,7 +73,7 @@ func (a *Agent) probeHandler(good func(*healthState) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		state := a.health.state.Load()
 		if state == nil {
-			state = &healthState{message: "the agent waits for its volume"}
+			state = &healthState{started: true, message: "the agent waits for its volume"}
 		}
 		if age := time.Since(time.Unix(0, a.heartbeat.Load())); age > deadAfter {
 			http.Error(w, fmt.Sprintf("the agent's loop has not turned for %s", age.Round(time.Second)), http.StatusServiceUnavailable)

@@ -20,7 +20,7 @@ const storagePeriod = 10 * time.Second
 // publish hands the status to the reporter, and the probes' answers to the HTTP server.
 func (a *Agent) publish(m *memory, next step) {
 	status := a.status(m, next)
-	a.health.set(status, m)
+	a.health.set(status, m, next)
 	a.Metrics.observe(&status)
 	if m.instance != nil {
 		a.reporter.publish(m.instance.UID, status)
