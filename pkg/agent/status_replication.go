@@ -13,9 +13,6 @@ import (
 // lagStep is the lag that is not worth telling.
 const lagStep = 1 << 20
 
-// silentAfter is how long a replica is ready without a word from its source.
-const silentAfter = 10 * time.Second
-
 // report fills in the status.
 func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 	s.Epoch = r.Disk.OwnEpoch
@@ -33,7 +30,7 @@ func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 		}
 		status.Streaming = r.seen.Receiving
 		status.Synchronous = r.Disk.Record.W > 0 && r.Disk.Record.Has(r.Disk.Name)
-		if r.seen.Receiving {
+		if r.seen.Receiving && r.seen.SourcePosition > 0 {
 			s.LagBytes = new(coarse(r.lag()))
 		}
 	}
@@ -69,13 +66,19 @@ func coarse(lag int64) int64 {
 }
 
 // inTouch: a primary, or a replica that is close to its source, or that has lost it only now. One that
-// lost its primary together with everyone else goes on serving reads.
+// lost its primary together with everyone else, so that there is nobody to follow, goes on serving reads.
+//
+// All replicas lose a primary that dies, at the same moment, and find the next one after a leaseDuration and
+// what a promotion takes. Reads must not stop for that; so only who misses a source for twice as long is alone
+// with it.
 func (r *replication) inTouch(now time.Time, spec *dbv1.InstanceReplication) bool {
 	switch {
 	case r.done.mode != StartReplica || spec == nil:
 		return true
 	case r.seen.Receiving:
 		return r.lag() <= spec.MaxLag
+	case r.receivingAt.IsZero():
+		return false
 	}
-	return r.done.source == nil && !r.receivingAt.IsZero() || now.Sub(r.receivingAt) < silentAfter
+	return r.done.source == nil || now.Sub(r.receivingAt) < 2*spec.LeaseDuration.Duration
 }

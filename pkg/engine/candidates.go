@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -38,9 +39,9 @@ func (p *planner) fit() []string {
 			outdated = 1
 		}
 		if n := p.report(name).LagBytes; n != nil {
-			lag = *n
+			return outdated, *n
 		}
-		return outdated, lag
+		return outdated, math.MaxInt64
 	}
 	slices.SortStableFunc(names, func(a, b string) int {
 		outdatedA, lagA := rank(a)

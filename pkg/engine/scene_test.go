@@ -153,6 +153,9 @@ func (s scene) elect(primary string, epoch int32) {
 		status := &s.Instances[name].Status
 		r.Candidates = append(r.Candidates, record.Candidate{Name: status.DataID, Instance: name})
 		status.Role, status.Epoch, status.Replication = dbv1.RoleReplica, int64(epoch), &dbv1.InstanceReplicationStatus{Source: primary, Streaming: true}
+		if status.LagBytes == nil {
+			status.LagBytes = new(int64(0))
+		}
 		if name == primary {
 			status.Role, status.LagBytes, status.Replication = dbv1.RolePrimary, nil, &dbv1.InstanceReplicationStatus{}
 		}

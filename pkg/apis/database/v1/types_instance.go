@@ -292,7 +292,8 @@ type DatabaseInstanceStatus struct {
 	// +kubebuilder:validation:MaxLength=128
 	Position string `json:"position,omitempty"`
 
-	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary.
+	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary, and
+	// while it is not known.
 	// +optional
 	LagBytes *int64 `json:"lagBytes,omitempty"`
 

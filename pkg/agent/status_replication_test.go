@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+func TestWhichReplicasServeReads(t *testing.T) {
+	const lease = 15 * time.Second
+	follows := carriedOut{mode: StartReplica, source: &Source{Instance: "db-0"}, sourceSet: true}
+	alone := carriedOut{mode: StartReplica, sourceSet: true}
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for name, c := range map[string]struct {
+		is   replication
+		want bool
+	}{
+		"one that is close":                         {replication{done: follows, seen: Replication{Receiving: true, Position: 90, SourcePosition: 100}, receivingAt: now}, true},
+		"one that is far behind":                    {replication{done: follows, seen: Replication{Receiving: true, Position: 10, SourcePosition: 200}, receivingAt: now}, false},
+		"one that never received anything":          {replication{done: follows}, false},
+		"one that never had anybody to follow":      {replication{done: alone}, false},
+		"all, when the primary has just died":       {replication{done: follows, receivingAt: ago(5 * time.Second)}, true},
+		"all, when its lease ends":                  {replication{done: follows, receivingAt: ago(lease + time.Second)}, true},
+		"one that has just found the next primary":  {replication{done: follows, receivingAt: ago(lease + 8*time.Second)}, true},
+		"one that alone does not receive any more":  {replication{done: follows, receivingAt: ago(2 * lease)}, false},
+		"all, as long as there is nobody to follow": {replication{done: alone, receivingAt: ago(time.Hour)}, true},
+		"a primary": {replication{done: carriedOut{mode: StartPrimary}}, true},
+	} {
+		spec := &dbv1.InstanceReplication{MaxLag: 100, LeaseDuration: metav1.Duration{Duration: lease}}
+		if got := c.is.inTouch(now, spec); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// Zero would say that a replica has everything.
+func TestALagThatIsNotKnownIsNotSaid(t *testing.T) {
+	follows := carriedOut{mode: StartReplica, source: &Source{Instance: "db-0"}, sourceSet: true}
+	for name, c := range map[string]struct {
+		seen Replication
+		want int64
+	}{
+		"close":                               {Replication{Receiving: true, Position: 90, SourcePosition: 100}, 0},
+		"behind":                              {Replication{Receiving: true, Position: 90, SourcePosition: 90 + 3<<20}, 4 << 20},
+		"not receiving":                       {Replication{Position: 90, SourcePosition: 100}, -1},
+		"receiving from who said nothing yet": {Replication{Receiving: true, Position: 90}, -1},
+	} {
+		r := replication{done: follows, seen: c.seen, seenAt: now}
+		var s dbv1.DatabaseInstanceStatus
+		r.report(&s)
+		switch {
+		case c.want < 0 && s.LagBytes != nil:
+			t.Errorf("%s: a lag of %d", name, *s.LagBytes)
+		case c.want >= 0 && (s.LagBytes == nil || *s.LagBytes != c.want):
+			t.Errorf("%s: lag %v, want %d", name, s.LagBytes, c.want)
+		}
+	}
+}
