@@ -6,6 +6,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
@@ -56,6 +57,25 @@ func TestALagThatIsNotKnownIsNotSaid(t *testing.T) {
 			t.Errorf("%s: a lag of %d", name, *s.LagBytes)
 		case c.want >= 0 && (s.LagBytes == nil || *s.LagBytes != c.want):
 			t.Errorf("%s: lag %v, want %d", name, s.LagBytes, c.want)
+		}
+	}
+}
+
+func TestAnInstanceWithoutReplicasDoesNotSpeakOfThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		replicas []string
+		want     string
+	}{
+		"alone":          {nil, ""},
+		"with a replica": {[]string{"r"}, "Keeping the log for the replicas"},
+	} {
+		o, spec := settledInstance()
+		o.repl = &replication{
+			Want: election.Want{Mode: election.ModePrimary, Admit: true, Replicas: c.replicas},
+			done: carriedOut{mode: StartPrimary, synchronous: &Synchronous{}, admit: new(true)},
+		}
+		if got := nextStep(o, dbv1.PostgreSQL, spec); got.kind != stepReplicas || got.message != c.want {
+			t.Errorf("%s: step %s says %q, want %q", name, got.kind, got.message, c.want)
 		}
 	}
 }

@@ -130,7 +130,11 @@ func electedPrimary(o *observed, running func(stepKind, string) (step, bool)) (s
 	case done.admit == nil || *done.admit != w.Admit:
 		return running(stepAdmit, "Letting clients in")
 	case done.replicas == nil || !slices.Equal(*done.replicas, w.Replicas):
-		return running(stepReplicas, "Keeping the log for the replicas")
+		message := "Keeping the log for the replicas"
+		if len(w.Replicas) == 0 {
+			message = "" // it lets go of what is left, and there is nearly never anything
+		}
+		return running(stepReplicas, message)
 	}
 	return step{}, false
 }
