@@ -71,11 +71,29 @@ type fault struct {
 
 type report = history.Report
 
+// subject is what faults befall: three pods with PostgreSQL, one of them the primary, whoever made them.
+type subject interface {
+	// provision makes it in the scope's namespace, and waits until it is as it should be.
+	provision(*scope) *group
+	// tryAllReady waits until it is as it should be.
+	tryAllReady(*scope, time.Duration) (*group, error)
+	// holder identifies who is, or was last, entitled to be the primary.
+	holder(*scope) (string, error)
+	// writeURI writes the address of the primary's Service, with credentials, into a file.
+	writeURI(s *scope, file string) error
+	// switchOver makes another instance the primary, as a person does.
+	switchOver(*faulted) error
+}
+
 // bed is a database that one fault after the other befalls.
 type bed struct {
+	subject
 	// name is that of the database in the table of results.
-	name        string
-	synchronous int32
+	name string
+	// synchronous: commits wait for a replica.
+	synchronous bool
+	// measures: what is wrong is written down, and fails no test.
+	measures bool
 	// namespace is where it is; empty while there is none.
 	namespace string
 }
@@ -85,6 +103,8 @@ type faulted struct {
 	*scope
 	bed *bed
 	*group
+	// was is who was entitled to be the primary when it began.
+	was string
 	// node is the primary's, and client the one of the checking client.
 	node, client string
 	dir, uri     string
@@ -92,7 +112,7 @@ type faulted struct {
 	checkers     []*env.Checker
 }
 
-func newBed(t *testing.T, synchronous int32) *bed {
+func newBed(t *testing.T, b *bed) *bed {
 	t.Helper()
 	if !cluster.Local {
 		t.Skip("it breaks nodes, which it can do only on the local cluster: unset KUBECONFIG")
@@ -100,7 +120,6 @@ func newBed(t *testing.T, synchronous int32) *bed {
 	if err := cluster.BuildChecker(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{name: fmt.Sprintf("synchronousReplicas: %d", synchronous), synchronous: synchronous}
 	t.Cleanup(b.giveUp)
 	return b
 }
@@ -141,7 +160,7 @@ func (b *bed) database(t *testing.T) (*scope, *group) {
 	t.Helper()
 	s := &scope{T: t, ctx: t.Context(), namespace: b.namespace}
 	if b.namespace != "" {
-		g, err := s.tryAllReady("ha", time.Minute)
+		g, err := b.tryAllReady(s, time.Minute)
 		if err == nil {
 			return s, g
 		}
@@ -152,7 +171,7 @@ func (b *bed) database(t *testing.T) (*scope, *group) {
 	b.namespace, err = cluster.NewNamespace(s.ctx, "e2e-faults-")
 	s.ok(err)
 	s.namespace = b.namespace
-	return s, s.provisionReplicated(replicated("ha", b.synchronous))
+	return s, b.provision(s)
 }
 
 // befall lets a fault befall the database.
@@ -160,13 +179,13 @@ func (b *bed) befall(t *testing.T, what *fault) {
 	t.Helper()
 	s, g := b.database(t)
 	f := b.prepare(s, g)
-	claims := s.claims("ha")
+	claims := s.claims("")
 	run := results.Run{Fault: what.name, Database: b.name, Start: time.Now()}
 	if measured.Runs == nil {
 		measured.Machine = machine.Describe(s.ctx)
 	}
 	t.Cleanup(func() {
-		run.Failed = t.Failed()
+		run.Failed = run.Failed || t.Failed()
 		measured.Runs = append(measured.Runs, run)
 		if *resultsFile != "" {
 			saveResults(t)
@@ -176,14 +195,15 @@ func (b *bed) befall(t *testing.T, what *fault) {
 	f.began = time.Now()
 	what.cause(f)
 	ended := time.Now()
-	after := s.allReady("ha", recoverTimeout)
+	after, err := b.tryAllReady(s, recoverTimeout)
+	f.ok(err)
 	run.Recovered.Duration = time.Since(ended)
 	time.Sleep(time.Second) // what comes late comes now
 	run.Report = f.verify()
 	nameInstances(&run.Report, g, after)
-	f.judge(what, after, &run.Report)
-	if !what.newClaim && !maps.Equal(claims, s.claims("ha")) {
-		t.Errorf("the claims were %v, and are %v", claims, s.claims("ha"))
+	run.Failed = !f.judge(what, after, &run.Report)
+	if !what.newClaim && !maps.Equal(claims, s.claims("")) {
+		t.Errorf("the claims were %v, and are %v", claims, s.claims(""))
 	}
 	t.Logf("%s: primary %s, then %s; all ready %.1f s after the end", what.name, g.primary, after.primary, run.Recovered.Seconds())
 }
@@ -206,7 +226,10 @@ func (b *bed) prepare(s *scope, g *group) *faulted {
 	s.ok(os.RemoveAll(f.dir))
 	s.ok(os.MkdirAll(f.dir, 0o755))
 	f.uri = filepath.Join(s.TempDir(), "uri")
-	s.ok(cluster.WriteURI(s.ctx, s.namespace, "ha", f.uri))
+	s.ok(b.writeURI(s, f.uri))
+	var err error
+	f.was, err = b.holder(s)
+	s.ok(err)
 	s.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
@@ -276,11 +299,11 @@ func nameInstances(report *report, groups ...*group) {
 	}
 }
 
-// judge compares what the clients saw with what they may see.
-func (f *faulted) judge(what *fault, after *group, report *report) {
+// judge compares what the clients saw with what they may see, and says whether all was well.
+func (f *faulted) judge(what *fault, after *group, report *report) bool {
 	f.Helper()
 	failures := report.Failures
-	if f.bed.synchronous == 0 {
+	if !f.bed.synchronous {
 		failures = f.judgeLoss(report)
 	}
 	service := &report.Runs[0]
@@ -308,8 +331,13 @@ func (f *faulted) judge(what *fault, after *group, report *report) {
 	if len(failures) > 0 {
 		var text strings.Builder
 		f.ok(report.WriteText(&text))
-		f.Errorf("%s\n%s", strings.Join(failures, "\n"), text.String())
+		say := f.Errorf
+		if f.bed.measures {
+			say = f.Logf
+		}
+		say("%s\n%s", strings.Join(failures, "\n"), text.String())
 	}
+	return len(failures) == 0
 }
 
 // judgeLoss: without synchronous replicas, what the promoted one had not received is lost. That is what was acknowledged right before the

@@ -32,7 +32,7 @@ func replicated(name string, synchronousReplicas int32) *dbv1.Database {
 	})
 }
 
-// group is how the instances of a replicated Database are.
+// group is how the instances of a replicated Database are. Of one that another made, only the pods and the primary are known.
 type group struct {
 	database  *dbv1.Database
 	pods      map[string]*corev1.Pod
@@ -46,7 +46,7 @@ type group struct {
 // replicas are the other instances, in the order of their names.
 func (g *group) replicas() []string {
 	var names []string
-	for name := range g.instances {
+	for name := range g.pods {
 		if name != g.primary {
 			names = append(names, name)
 		}
@@ -173,10 +173,14 @@ func (s *scope) provisionReplicated(db *dbv1.Database) *group {
 	return s.allReady(s.create(db).Name, provisionTimeout)
 }
 
-// claims returns the UIDs of the Database's claims.
+// claims returns the UIDs of the Database's claims, or without a name of all in the namespace.
 func (s *scope) claims(name string) map[string]types.UID {
 	s.Helper()
-	list, err := cluster.Kube.CoreV1().PersistentVolumeClaims(s.namespace).List(s.ctx, metav1.ListOptions{LabelSelector: naming.LabelDatabase + "=" + name})
+	options := metav1.ListOptions{}
+	if name != "" {
+		options.LabelSelector = naming.LabelDatabase + "=" + name
+	}
+	list, err := cluster.Kube.CoreV1().PersistentVolumeClaims(s.namespace).List(s.ctx, options)
 	s.ok(err)
 	claims := map[string]types.UID{}
 	for _, claim := range list.Items {

@@ -4,15 +4,12 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/platform-io/database-operator/pkg/naming"
 )
 
 // How long clients may be without an acknowledgement. The targets are 3 s for a process and a pod, and 20 s for a node, in 95 of 100
@@ -25,13 +22,13 @@ const (
 
 // TestReplicatedFaults lets one fault after the other befall a database whose commits wait for a replica.
 func TestReplicatedFaults(t *testing.T) {
-	b := newBed(t, 1)
+	b := newBed(t, operatorBed(1))
 	b.run(t, slices.Concat(processFaults, nodeFaults, controlPlaneFaults, dataFaults))
 }
 
 // TestAsynchronousReplicatedFaults does so to one whose commits do not. It may lose what was not replicated, and no more.
 func TestAsynchronousReplicatedFaults(t *testing.T) {
-	b := newBed(t, 0)
+	b := newBed(t, operatorBed(0))
 	b.run(t, asynchronousFaults)
 }
 
@@ -51,19 +48,15 @@ func (f *faulted) lasts(d time.Duration) {
 	}
 }
 
-// untilAnother waits until another instance holds the Lease.
+// untilAnother waits until another instance is entitled to be the primary.
 func (f *faulted) untilAnother() {
 	f.Helper()
-	f.wait(time.Minute, "another instance to hold the Lease", func() (string, error) {
-		lease, err := cluster.Kube.CoordinationV1().Leases(f.namespace).Get(f.ctx, naming.Lease("ha"), metav1.GetOptions{})
-		if err != nil {
-			return "", err //nolint:wrapcheck // shown as the last state
+	f.wait(time.Minute, "another instance to be entitled", func() (string, error) {
+		holder, err := f.bed.holder(f.scope)
+		if err == nil && (holder == "" || holder == f.was) {
+			return "the holder is " + holder, nil
 		}
-		holder, was := lease.Spec.HolderIdentity, f.lease.Spec.HolderIdentity
-		if holder == nil || *holder == *was {
-			return fmt.Sprintf("the holder is %v", holder), nil
-		}
-		return "", nil
+		return "", err
 	})
 }
 

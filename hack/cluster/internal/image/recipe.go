@@ -36,8 +36,11 @@ type Recipe struct {
 	Config        Config
 }
 
-// Recipes are the known images.
+// Recipes are the images that every cluster has.
 var Recipes = []Recipe{postgres15}
+
+// known are all that can be made; the others only where they are asked for.
+var known = append(Recipes[:len(Recipes):len(Recipes)], patroni)
 
 // postgres15 mirrors docker.io/library/postgres:15 (Debian's variant): user postgres with id 999, programs and data in the same
 // places, the same locale. The entrypoint script is missing.
@@ -70,13 +73,31 @@ var postgres15 = Recipe{
 	},
 }
 
+// patroni has Patroni beside the same PostgreSQL, for the comparison with it (hack/peers). It stores its state in Kubernetes.
+var patroni = Recipe{
+	Name:       "patroni",
+	Repository: "docker.io/local/patroni",
+	Tags:       []string{"15"},
+	Suite:      postgres15.Suite,
+	Packages:   append(postgres15.Packages[:len(postgres15.Packages):len(postgres15.Packages)], "patroni", "python3-kubernetes"),
+	VersionOf:  "patroni",
+	Drop:       postgres15.Drop,
+	Before:     postgres15.Before,
+	After:      postgres15.After,
+	Config: Config{
+		Env:          append(postgres15.Config.Env[:len(postgres15.Config.Env):len(postgres15.Config.Env)], "PYTHONUNBUFFERED=1"),
+		Cmd:          []string{"patroni"},
+		ExposedPorts: map[string]struct{}{"5432/tcp": {}, "8008/tcp": {}},
+	},
+}
+
 // dropAlways are files that no test reads.
 var dropAlways = []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*/*"}
 
 // Find returns the recipe of that name.
 func Find(name string) (Recipe, error) {
-	names := make([]string, 0, len(Recipes))
-	for _, r := range Recipes {
+	names := make([]string, 0, len(known))
+	for _, r := range known {
 		if r.Name == name {
 			return r, nil
 		}
