@@ -102,6 +102,9 @@ verify: ## Check generated code, manifests, formatting, lint, documentation and 
 bench: cluster-tool bench-election ## Measure the operator with 200 Databases on an API server without nodes; results go to out/
 	@go run ./hack/bench $(ARGS)
 
+bench-peers: ## Compare with Patroni: the same faults, REPEAT times (default 3), and requests; results go to out/peers.json and .md
+	@go run ./hack/testrunner peers -- -repeat $(if $(filter file,$(origin REPEAT)),3,$(REPEAT)) -faults '$(FAULTS)' $(ARGS)
+
 # How many random schedules the election's model goes through.
 SCHEDULES ?= 1000000
 
@@ -120,4 +123,4 @@ help: ## Show this text
 	@awk -f hack/help.awk $(MAKEFILE_LIST)
 
 .PHONY: demo demo-down build image generate manifests fmt lint install uninstall run cluster-up cluster-down cluster-tool test \
-	test-unit test-integration test-e2e test-faults verify bench bench-election clean help
+	test-unit test-integration test-e2e test-faults verify bench bench-peers bench-election clean help

@@ -140,17 +140,23 @@ var measured = &results.File{}
 // run runs the chosen faults, each as often as is asked for: in rounds, so that what one leaves behind meets another.
 func (b *bed) run(t *testing.T, faults []fault) {
 	t.Helper()
-	chosen := regexp.MustCompile(*chosenFaults)
 	for range *repeatFaults {
-		for i := range faults {
-			if chosen.MatchString(faults[i].name) {
-				t.Run(strings.ReplaceAll(faults[i].name, " ", "-"), func(t *testing.T) {
-					if faults[i].defect != "" && *chosenFaults == "" {
-						t.Skip("known defect: " + faults[i].defect)
-					}
-					b.befall(t, &faults[i])
-				})
-			}
+		b.round(t, faults)
+	}
+}
+
+// round runs each of the chosen faults once.
+func (b *bed) round(t *testing.T, faults []fault) {
+	t.Helper()
+	chosen := regexp.MustCompile(*chosenFaults)
+	for i := range faults {
+		if chosen.MatchString(faults[i].name) {
+			t.Run(strings.ReplaceAll(faults[i].name, " ", "-"), func(t *testing.T) {
+				if faults[i].defect != "" && *chosenFaults == "" {
+					t.Skip("known defect: " + faults[i].defect)
+				}
+				b.befall(t, &faults[i])
+			})
 		}
 	}
 }
@@ -188,7 +194,7 @@ func (b *bed) befall(t *testing.T, what *fault) {
 		run.Failed = run.Failed || t.Failed()
 		measured.Runs = append(measured.Runs, run)
 		if *resultsFile != "" {
-			saveResults(t)
+			save(t)
 		}
 	})
 	f.write()
@@ -208,7 +214,8 @@ func (b *bed) befall(t *testing.T, what *fault) {
 	t.Logf("%s: primary %s, then %s; all ready %.1f s after the end", what.name, g.primary, after.primary, run.Recovered.Seconds())
 }
 
-func saveResults(t *testing.T) {
+// save writes the results after every fault.
+var save = func(t *testing.T) {
 	t.Helper()
 	if err := measured.Save(*resultsFile); err != nil {
 		t.Error(err)

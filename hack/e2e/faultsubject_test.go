@@ -11,23 +11,23 @@ import (
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
-// operators is a subject: a Database of this operator.
-type operators struct{ synchronous int32 }
+// ourDatabase is a subject: a Database of this operator.
+type ourDatabase struct{ synchronous int32 }
 
-func operatorBed(synchronous int32) *bed {
-	return &bed{subject: operators{synchronous}, name: fmt.Sprintf("synchronousReplicas: %d", synchronous), synchronous: synchronous > 0}
+func ourBed(synchronous int32) *bed {
+	return &bed{subject: ourDatabase{synchronous}, name: fmt.Sprintf("synchronousReplicas: %d", synchronous), synchronous: synchronous > 0}
 }
 
-func (o operators) provision(s *scope) *group {
+func (o ourDatabase) provision(s *scope) *group {
 	s.Helper()
 	return s.provisionReplicated(replicated("ha", o.synchronous))
 }
 
-func (operators) tryAllReady(s *scope, timeout time.Duration) (*group, error) {
+func (ourDatabase) tryAllReady(s *scope, timeout time.Duration) (*group, error) {
 	return s.tryAllReady("ha", timeout)
 }
 
-func (operators) holder(s *scope) (string, error) {
+func (ourDatabase) holder(s *scope) (string, error) {
 	lease, err := cluster.Kube.CoordinationV1().Leases(s.namespace).Get(s.ctx, naming.Lease("ha"), metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity == nil {
 		return "", err //nolint:wrapcheck // shown as the last state
@@ -35,10 +35,10 @@ func (operators) holder(s *scope) (string, error) {
 	return *lease.Spec.HolderIdentity, nil
 }
 
-func (operators) writeURI(s *scope, file string) error {
+func (ourDatabase) writeURI(s *scope, file string) error {
 	return cluster.WriteURI(s.ctx, s.namespace, "ha", file) //nolint:wrapcheck // it says what it did
 }
 
-func (operators) switchOver(f *faulted) error {
+func (ourDatabase) switchOver(f *faulted) error {
 	return cluster.Plugin(f.ctx, "switchover", "ha", "--namespace", f.namespace) //nolint:wrapcheck // it says what it did
 }

@@ -17,17 +17,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/platform-io/database-operator/hack/audit"
+	"github.com/platform-io/database-operator/hack/checker/history"
 	"github.com/platform-io/database-operator/hack/e2e/env"
+	"github.com/platform-io/database-operator/hack/peers"
 	"github.com/platform-io/database-operator/hack/peers/patroni"
 )
 
 // peerName is the name of every group of Patroni; each has a namespace of its own.
 const peerName = "peer"
 
-// patronis is a subject: three pods with Patroni.
-type patronis struct{ settings patroni.Settings }
+// patroniGroup is a subject: three pods with Patroni.
+type patroniGroup struct{ settings patroni.Settings }
 
-func (p patronis) provision(s *scope) *group {
+func (p patroniGroup) provision(s *scope) *group {
 	s.Helper()
 	manifests, err := patroni.Manifests(peerName, rand.Text(), p.settings)
 	s.ok(err)
@@ -38,7 +41,7 @@ func (p patronis) provision(s *scope) *group {
 	return g
 }
 
-func (p patronis) tryAllReady(s *scope, timeout time.Duration) (*group, error) {
+func (p patroniGroup) tryAllReady(s *scope, timeout time.Duration) (*group, error) {
 	var g *group
 	err := env.Poll(s.ctx, timeout, "all pods of Patroni to be ready", func(context.Context) (string, error) {
 		var err error
@@ -50,7 +53,7 @@ func (p patronis) tryAllReady(s *scope, timeout time.Duration) (*group, error) {
 	return g, err //nolint:wrapcheck // it says what was waited for
 }
 
-func (p patronis) look(s *scope) (*group, error) {
+func (p patroniGroup) look(s *scope) (*group, error) {
 	g := &group{pods: map[string]*corev1.Pod{}}
 	pods, err := cluster.Kube.CoreV1().Pods(s.namespace).List(s.ctx, metav1.ListOptions{LabelSelector: patroni.LabelRole})
 	if err != nil {
@@ -71,7 +74,7 @@ func (p patronis) look(s *scope) (*group, error) {
 }
 
 // trouble says what is not as it should be: the primary itself says who follows it.
-func (p patronis) trouble(s *scope, g *group) (string, error) {
+func (p patroniGroup) trouble(s *scope, g *group) (string, error) {
 	if len(g.pods) != 3 || g.primary == "" {
 		return fmt.Sprintf("there are %d pods with a role, and the primary is %q", len(g.pods), g.primary), nil
 	}
@@ -94,15 +97,15 @@ func (p patronis) trouble(s *scope, g *group) (string, error) {
 	return "", nil
 }
 
-func (patronis) exec(s *scope, pod string, command ...string) (string, error) {
+func (patroniGroup) exec(s *scope, pod string, command ...string) (string, error) {
 	return cluster.Kubectl(s.ctx, "", append([]string{"exec", "--namespace", s.namespace, pod, "--"}, command...)...) //nolint:wrapcheck // it says what it did
 }
 
-func (p patronis) holder(s *scope) (string, error) {
+func (p patroniGroup) holder(s *scope) (string, error) {
 	return patroni.Holder(s.ctx, cluster.Kube, s.namespace, peerName, p.settings) //nolint:wrapcheck // it says what it did
 }
 
-func (patronis) writeURI(s *scope, file string) error {
+func (patroniGroup) writeURI(s *scope, file string) error {
 	secret, err := cluster.Kube.CoreV1().Secrets(s.namespace).Get(s.ctx, peerName, metav1.GetOptions{})
 	if err != nil {
 		return err //nolint:wrapcheck // shown with the test's name
@@ -118,33 +121,101 @@ func (patronis) writeURI(s *scope, file string) error {
 	return os.WriteFile(file, []byte(uri.String()), 0o600) //nolint:wrapcheck // it says which file
 }
 
-func (p patronis) switchOver(f *faulted) error {
+func (p patroniGroup) switchOver(f *faulted) error {
 	_, err := p.exec(f.scope, f.primary, patroni.SwitchOver(f.primary)...)
 	return err
 }
 
-// TestPeers lets the same faults befall databases of this operator and of Patroni, and measures.
+// TestPeers measures databases of this operator and of Patroni: first what they ask of the API server while nothing happens, all at one time;
+// then what the same faults do to them, one database after the other, in rounds, so that the machine's moods meet all.
 func TestPeers(t *testing.T) {
-	if err := cluster.BuildPlugin(t.Context()); err != nil {
-		t.Fatal(err)
+	for _, err := range []error{cluster.BuildPlugin(t.Context()), cluster.BuildImage(t.Context(), patroni.Image)} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := cluster.BuildImage(t.Context(), patroni.Image); err != nil {
-		t.Fatal(err)
+	beds := peerBeds()
+	file := &peers.File{Pairs: []peers.Pair{
+		{Name: "Synchronous", Ours: beds[0].name, Peer: beds[1].name},
+		{Name: "Asynchronous, as both are by default", Ours: beds[2].name, Peer: beds[3].name},
+	}}
+	save = func(t *testing.T) {
+		t.Helper()
+		file.File = *measured
+		if err := file.Save(strings.TrimSuffix(*resultsFile, ".json")); err != nil {
+			t.Error(err)
+		}
 	}
-	for _, b := range peerBeds() {
-		b.measures = true
-		t.Run(b.name, func(t *testing.T) { newBed(t, b).run(t, peerFaults()) })
+	t.Run("settled", func(t *testing.T) { measureSettled(t, beds, file) })
+	for range *repeatFaults {
+		for _, b := range beds {
+			if err := waitForNamespaces(t.Context()); err != nil { // those of the databases before
+				t.Fatal(err)
+			}
+			t.Run(b.name, func(t *testing.T) { newBed(t, b).round(t, peerFaults()) })
+		}
 	}
 }
 
 func peerBeds() []*bed {
-	tuned, defaults := patroni.Tuned(), patroni.Defaults()
-	return []*bed{
-		{subject: operators{1}, name: "ours, synchronous", synchronous: true},
-		{subject: patronis{tuned}, name: "Patroni, tuned, synchronous", synchronous: true},
-		{subject: operators{0}, name: "ours, asynchronous"},
-		{subject: patronis{defaults}, name: "Patroni, defaults, asynchronous"},
+	beds := []*bed{
+		{subject: ourDatabase{1}, name: "ours with synchronousReplicas 1", synchronous: true},
+		{subject: patroniGroup{patroni.Tuned()}, name: "Patroni tuned, synchronous_mode", synchronous: true},
+		{subject: ourDatabase{0}, name: "ours with defaults"},
+		{subject: patroniGroup{patroni.Defaults()}, name: "Patroni with defaults"},
 	}
+	for _, b := range beds {
+		b.measures = true
+	}
+	return beds
+}
+
+// measureSettled counts requests in the audit log.
+func measureSettled(t *testing.T, beds []*bed, file *peers.File) {
+	t.Helper()
+	log := cluster.ClusterFile("logs", "audit.log")
+	if _, err := os.Stat(log); err != nil {
+		t.Skip("it reads the API server's audit log: bring the local cluster up with --audit, or let the tests do it")
+	}
+	for _, b := range beds {
+		s, g := newBed(t, b).database(t)
+		if p, other := b.subject.(patroniGroup); other {
+			version, err := p.exec(s, g.primary, "bash", "-c", "patroni --version; postgres --version")
+			s.ok(err)
+			file.Versions = strings.Join(strings.Split(strings.TrimSpace(version), "\n"), ", ")
+		}
+	}
+	time.Sleep(quiet)
+	from := time.Now()
+	time.Sleep(*settledFor)
+	to := time.Now()
+	time.Sleep(2 * time.Second) // until what was asked last is in the log
+	for _, b := range beds {
+		of := func(wanted func(*audit.Request) bool) []audit.Count {
+			requests, err := audit.ReadFile(log, func(r audit.Request) bool { return wanted(&r) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return audit.Tally(requests, from, to)
+		}
+		file.Settled = append(file.Settled, peers.Settled{
+			Database: b.name, Span: history.Duration{Duration: to.Sub(from)},
+			Own:    of(func(r *audit.Request) bool { return isOwn(r, b.namespace) }),
+			Others: of(func(r *audit.Request) bool { return isOfControlPlane(r, b.namespace) }),
+		})
+	}
+	t.Cleanup(func() { save(t) })
+}
+
+// isOwn: pods of the namespace asked for it, or the operator did on their behalf.
+func isOwn(r *audit.Request, namespace string) bool {
+	return strings.HasPrefix(r.User, "system:serviceaccount:"+namespace+":") ||
+		strings.HasPrefix(r.UserAgent, "database-operator/") && r.Namespace == namespace
+}
+
+// isOfControlPlane: a controller asked for it. What kubelets ask for is not counted, and is the same for all.
+func isOfControlPlane(r *audit.Request, namespace string) bool {
+	return r.Namespace == namespace && strings.HasPrefix(r.User, "system:") && !strings.HasPrefix(r.User, "system:node:") && !isOwn(r, namespace)
 }
 
 // peerFaults are those of the fault tests that mean the same to both, and a switchover.

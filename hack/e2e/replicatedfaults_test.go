@@ -22,13 +22,13 @@ const (
 
 // TestReplicatedFaults lets one fault after the other befall a database whose commits wait for a replica.
 func TestReplicatedFaults(t *testing.T) {
-	b := newBed(t, operatorBed(1))
+	b := newBed(t, ourBed(1))
 	b.run(t, slices.Concat(processFaults, nodeFaults, controlPlaneFaults, dataFaults))
 }
 
 // TestAsynchronousReplicatedFaults does so to one whose commits do not. It may lose what was not replicated, and no more.
 func TestAsynchronousReplicatedFaults(t *testing.T) {
-	b := newBed(t, operatorBed(0))
+	b := newBed(t, ourBed(0))
 	b.run(t, asynchronousFaults)
 }
 

@@ -26,6 +26,7 @@ var layers = []layer{
 	{name: "integration", what: "the controller against a real API server without nodes", run: runIntegration},
 	{name: "e2e", what: "real databases on a cluster, with real clients", run: runE2E},
 	{name: "faults", what: "every fault many times, with percentiles", onlyByName: true, run: runFaults},
+	{name: "peers", what: "the same faults on databases of this operator and of Patroni, side by side", onlyByName: true, run: runPeers},
 }
 
 // simulationTests are the tests that simulate many instances; they run as a layer of their own.
@@ -110,7 +111,7 @@ func (r *repo) prepareAPIServer(ctx context.Context) error {
 }
 
 func runE2E(ctx context.Context, r *repo) []result {
-	return r.onCluster(ctx, "e2e", append([]string{"-timeout=60m"}, r.testArgs...))
+	return r.onCluster(ctx, "e2e", "e2e", append([]string{"-timeout=60m"}, r.testArgs...))
 }
 
 // faultTests are the tests that let faults befall a database, which are also a part of the layer e2e, where each fault happens once.
@@ -118,18 +119,29 @@ const faultTests = "^Test(Asynchronous)?ReplicatedFaults$"
 
 // runFaults repeats them. What the faults did goes to out/faults.json, and to out/faults.md as a table, which is printed, too.
 func runFaults(ctx context.Context, r *repo) []result {
-	name := filepath.Join(r.root, "out", "faults")
+	return r.measure(ctx, "faults", "e2e", "-run", faultTests, "-outage=5m")
+}
+
+// runPeers lets the same faults befall others' databases. Results go to out/peers.json and .md.
+func runPeers(ctx context.Context, r *repo) []result {
+	return r.measure(ctx, "peers", "e2e,peers", "-run", "^TestPeers$", "-settled-for=2m")
+}
+
+// measure runs tests whose results go to files in out, of which it prints the one for people.
+func (r *repo) measure(ctx context.Context, layer, tags string, args ...string) []result {
+	name := filepath.Join(r.root, "out", layer)
 	_ = os.Remove(name + ".md") // else an old one would be printed
-	results := r.onCluster(ctx, "faults", append([]string{"-timeout=48h", "-run", faultTests, "-outage=5m", "-results", name + ".json"}, r.testArgs...))
+	args = append(append(args, "-timeout=48h", "-results", name+".json"), r.testArgs...)
+	results := r.onCluster(ctx, layer, tags, args)
 	if table, err := os.ReadFile(name + ".md"); err == nil {
 		r.line("\n%s", table)
 	}
 	return results
 }
 
-// onCluster runs tests of the tag e2e.
-func (r *repo) onCluster(ctx context.Context, layer string, args []string) []result {
-	packages, _, err := r.packagesWithTag(ctx, "e2e")
+// onCluster runs tests with these build tags.
+func (r *repo) onCluster(ctx context.Context, layer, tags string, args []string) []result {
+	packages, _, err := r.packagesWithTag(ctx, tags)
 	if err != nil {
 		return []result{{name: layer, outcome: failed, reason: err.Error()}}
 	}
@@ -148,7 +160,7 @@ func (r *repo) onCluster(ctx context.Context, layer string, args []string) []res
 			return []result{{name: layer, outcome: failed, reason: "preparing the local cluster: " + err.Error()}}
 		}
 	}
-	args = append([]string{"-tags", "e2e", "-count=1", "-v"}, append(packages, args...)...)
+	args = append([]string{"-tags", tags, "-count=1", "-v"}, append(packages, args...)...)
 	return r.goTest(ctx, goTest{dir: ".", args: args, verbose: true})
 }
 

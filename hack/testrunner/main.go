@@ -21,7 +21,7 @@ import (
 const usage = `usage: testrunner LAYER... [-- ARGUMENT...]
        testrunner tool NAME [ARGUMENT...]
 
-LAYER is all, verify, lint, unit, simulation, integration, e2e or faults. Arguments after -- go to "go test".
+LAYER is all, verify, lint, unit, simulation, integration, e2e, faults or peers. Arguments after -- go to "go test".
 `
 
 var errFailed = errors.New("something failed")

@@ -34,9 +34,12 @@ type File struct {
 	Runs    []Run           `json:"runs"`
 }
 
-// Save writes the file. One that was there is replaced in a moment, so that an interrupted run leaves what it had.
-func (f *File) Save(path string) error {
-	content, err := json.MarshalIndent(f, "", " ")
+// Save writes the file.
+func (f *File) Save(path string) error { return WriteJSON(path, f) }
+
+// WriteJSON writes a file of results. One that was there is replaced in a moment, so that an interrupted run leaves what it had.
+func WriteJSON(path string, value any) error {
+	content, err := json.MarshalIndent(value, "", " ")
 	if err != nil {
 		return fmt.Errorf("encoding the results: %w", err)
 	}

@@ -62,7 +62,10 @@ func Tuned() Settings {
 }
 
 // Synchronous says whether commits wait for a replica.
-func (s Settings) Synchronous() bool { return s.Dynamic["synchronous_mode"] == true }
+func (s Settings) Synchronous() bool {
+	on, _ := s.Dynamic["synchronous_mode"].(bool)
+	return on
+}
 
 // parameters are what a Database of profile dev with a volume of 1 GiB has.
 var parameters = map[string]string{
