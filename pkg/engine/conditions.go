@@ -205,6 +205,8 @@ func (p *planner) heldBecause(r restart) string {
 		return ": see condition " + dbv1.ConditionReplicationHealthy
 	case GuardSwitchoverAborted:
 		return ": " + p.Database.Status.Operation.Message
+	case GuardConfigPending:
+		return ": instance " + p.unread() + " has not read the configuration yet"
 	case GuardOperation:
 		return ": " + p.Database.Status.Operation.Kind + " " + p.Database.Status.Operation.Message
 	}

@@ -158,6 +158,18 @@ func (p *planner) pendingSettings(name string) string {
 	return strings.Join(report.PendingRestart, ", ")
 }
 
+// unread is an instance that has not read the wanted configuration, "" when all have that report. Which
+// settings wait for a restart, and where first, is only known then.
+func (p *planner) unread() string {
+	hash := confighash.ConfigHash(p.shape.Config)
+	for _, name := range p.shape.InstanceNames() {
+		if report := p.report(name); report != nil && report.AppliedConfigHash != hash {
+			return name
+		}
+	}
+	return ""
+}
+
 func (p *planner) engineRestart(name string) restart {
 	report := p.report(name)
 	hash := report.AppliedConfigHash
@@ -225,6 +237,8 @@ const (
 	GuardConfigRefused = "ConfigRefused"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
+	// GuardConfigPending: another instance has not read the configuration, and may need a restart before.
+	GuardConfigPending = "ConfigPending"
 	// GuardRestarting: the instance is being restarted.
 	GuardRestarting = "Restarting"
 	// GuardOperation: a switchover or a failover is under way.
@@ -270,6 +284,7 @@ var guards = []struct {
 	{GuardConfigRefused, func(p *planner, _ *circumstances, r *restart) bool { return r.settings && p.configRefusal() != "" }},
 	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
 	{GuardOperation, func(p *planner, _ *circumstances, _ *restart) bool { return p.runningOperation() != nil }},
+	{GuardConfigPending, func(p *planner, _ *circumstances, r *restart) bool { return r.settings && p.unread() != "" }},
 	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},
 	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {
 		return c.disrupted != "" && c.disrupted != r.instance && !r.urgent

@@ -418,3 +418,22 @@ func TestThePrimaryLeavesANodeBeforeItIsDrained(t *testing.T) {
 		}
 	}
 }
+
+// Agents read a new configuration one after the other, and the primary's may be the first to say what waits.
+func TestSettingsRestartNobodyBeforeAllHaveReadThem(t *testing.T) {
+	r := newRollout(t, settled(replicated(3)), setting("max_connections", "200", 100))
+	for _, name := range []string{"db-1", "db-2"} {
+		status := &r.Instances[name].Status
+		status.AppliedConfigHash, status.PendingRestart = "before", nil
+	}
+	if got := r.until(20); len(got) != 0 {
+		t.Errorf("%v was done before the replicas had read the configuration", got)
+	}
+	if p := r.plan(); len(p.Status.Plan) != 1 || p.Status.Plan[0].HeldBy != engine.GuardConfigPending {
+		t.Errorf("the plan is %+v", p.Status.Plan)
+	}
+	setting("max_connections", "200", 100)(r.scene)
+	if diff := cmp.Diff([]string{"restart db-1", "restart db-2", "hand over from db-0 to db-1"}, r.until(60)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -173,8 +174,10 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 		Role:          role,
 		ServerVersion: d.facts.version,
 		Timeline:      d.facts.timeline,
-		Engine:        &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{InRecovery: inRecovery}},
-		Refusal:       d.facts.refusal,
+		Engine: &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{
+			InRecovery: inRecovery, HotStandby: maps.Clone(d.facts.hotStandby),
+		}},
+		Refusal: d.facts.refusal,
 	}, nil
 }
 
@@ -188,11 +191,36 @@ func (d *Driver) openPolled(ctx context.Context) error {
 		closeConn(conn)
 		return fmt.Errorf("ask the server for its version: %w", err)
 	}
+	if d.facts.hotStandby, err = hotStandbyValues(ctx, conn); err != nil {
+		closeConn(conn)
+		return err
+	}
 	// "15.4 (Debian 15.4-1.pgdg120+1)"
 	d.facts.version, _, _ = strings.Cut(version, " ")
 	d.facts.refusal, _ = errors.AsType[*agent.Refusal](d.trySession(ctx))
 	d.polled = conn
 	return nil
+}
+
+// hotStandbyValues are the values that the server runs with. They change only with its start.
+func hotStandbyValues(ctx context.Context, conn *pgx.Conn) (map[string]int64, error) {
+	names := make([]string, len(hotStandbySettings))
+	for i, s := range hotStandbySettings {
+		names[i] = s.name
+	}
+	// A failure of the query is told by the rows.
+	rows, _ := conn.Query(ctx, "SELECT name, setting::bigint FROM pg_settings WHERE name = ANY ($1)", names)
+	values := map[string]int64{}
+	var name string
+	var value int64
+	_, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+		values[name] = value
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask the server what replicas must not have lower: %w", err)
+	}
+	return values, nil
 }
 
 // PrepareStop implements agent.Driver: the shutdown checkpoint is short after a checkpoint.

@@ -96,6 +96,8 @@ type facts struct {
 	version  string
 	timeline int64
 	refusal  *agent.Refusal
+	// hotStandby are the settings that a replica must not have lower than its primary.
+	hotStandby map[string]int64
 }
 
 var _ agent.Replicator = &Driver{}
