@@ -67,6 +67,7 @@ type Controller struct {
 	synced      []cache.DoneChecker
 	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
 	consistency *consistency.Store
+	leases      leaseClock
 	recorder    events.EventRecorder
 	metrics     *controllerMetrics
 }

@@ -174,9 +174,12 @@ func databaseOf(item any) ([]string, error) {
 // handler enqueues the Database of whatever changed.
 func (c *Controller) handler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc: c.enqueue,
+		AddFunc: func(item any) {
+			c.noteLease(item)
+			c.enqueue(item)
+		},
 		UpdateFunc: func(old, cur any) {
-			if isRenewal(old, cur) {
+			if isNews := c.noteLease(cur); isRenewal(old, cur) && !isNews {
 				return
 			}
 			c.enqueue(cur)
@@ -185,8 +188,26 @@ func (c *Controller) handler() cache.ResourceEventHandler {
 				c.enqueue(old)
 			}
 		},
-		DeleteFunc: c.enqueue,
+		DeleteFunc: func(item any) {
+			if tombstone, ok := item.(cache.DeletedFinalStateUnknown); ok {
+				item = tombstone.Obj
+			}
+			if lease, ok := item.(*coordinationv1.Lease); ok {
+				c.leases.forget(lease)
+			}
+			c.enqueue(item)
+		},
 	}
+}
+
+// noteLease notes when a Lease was renewed, and is true when somebody must look at it for that alone.
+func (c *Controller) noteLease(item any) bool {
+	lease, ok := item.(*coordinationv1.Lease)
+	if !ok {
+		return false
+	}
+	_, isNews := c.leases.note(lease, c.clock.Now())
+	return isNews
 }
 
 // isRenewal is true when a Lease was renewed, every few seconds, and says nothing else than before.
@@ -210,9 +231,6 @@ func labelOf(item any) string {
 }
 
 func (c *Controller) enqueue(item any) {
-	if tombstone, ok := item.(cache.DeletedFinalStateUnknown); ok {
-		item = tombstone.Obj
-	}
 	keys, err := databaseOf(item)
 	if err != nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	dbv1ac "github.com/platform-io/database-operator/pkg/generated/applyconfiguration/database/v1"
@@ -24,6 +25,9 @@ type election struct {
 	holder record.Identity
 	epoch  int64
 	record record.Record
+	// duration is for how long the holder may hold it without a renewal, zero when it need not renew: who
+	// alone may be the primary does not.
+	duration time.Duration
 }
 
 // readElection reads the Lease.
@@ -47,7 +51,22 @@ func readElection(o *Observation) election {
 	if n := o.Lease.Spec.LeaseTransitions; n != nil {
 		e.epoch = int64(*n)
 	}
+	if d := o.Lease.Spec.LeaseDurationSeconds; d != nil && e.holder != (record.Identity{}) && e.record.RenewPeriod > 0 && len(e.record.Candidates) > 1 {
+		e.duration = time.Duration(*d) * time.Second
+	}
 	return e
+}
+
+// IsSilent is true when the Lease must be renewed and was not for as long as it is held without. Then its
+// holder goes on only if it reaches all candidates by other ways, which nobody else can tell. Clocks of other
+// machines are not asked: an operator that has just started knows nothing of before, but what it said itself.
+func IsSilent(o *Observation) bool {
+	e := readElection(o)
+	if e.duration == 0 || o.LeaseSince.IsZero() {
+		return false
+	}
+	before := reason(&o.Database.Status, dbv1.ConditionPrimaryAvailable)
+	return o.Now.Sub(o.LeaseSince) >= e.duration || !o.LeaseMoved && (before == dbv1.ReasonLeaseNotRenewed || before == dbv1.ReasonFailingOver)
 }
 
 // wasHeld is true once an agent held the Lease. Before that, agents are of a release that does not
@@ -92,11 +111,21 @@ func (p *planner) replication() *dbv1ac.InstanceReplicationApplyConfiguration {
 		WithRenewPeriod(*ha.RenewPeriod).WithRetryPeriod(*ha.RetryPeriod)
 }
 
-// judgePrimary finds the instance that takes writes, "" when none is known to: it says so, its pod is
-// ready and has the label by which the Service finds it, and the Lease agrees.
+// judgePrimary finds the instance that takes writes, "" when none is known to: it says so, its pod has the
+// label by which the Service finds it, and the Lease agrees. A Lease that is renewed is the word of an agent
+// that lives. Where none need be, the kubelet's word stands for that, which comes late when a node is lost.
 func (p *planner) judgePrimary() string {
+	p.silent = IsSilent(p.Observation)
+	if p.election.duration > 0 && !p.silent {
+		// Only time tells that it is not renewed.
+		p.requeueAt(p.LeaseSince.Add(p.election.duration))
+	}
 	for _, name := range p.existing {
-		if p.isReady(name) && p.report(name).Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] == string(dbv1.RolePrimary) && p.mayReign(name) {
+		report := p.report(name)
+		if report == nil || !report.Ready || report.Role != dbv1.RolePrimary || p.Pods[name].Labels[naming.LabelRole] != string(dbv1.RolePrimary) || !p.mayReign(name) {
+			continue
+		}
+		if p.election.duration > 0 && !p.silent || p.election.duration == 0 && p.isPodReady(name) {
 			return name
 		}
 	}

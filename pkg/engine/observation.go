@@ -49,6 +49,10 @@ type Observation struct {
 	Cordoned map[string]bool
 	// Lease is the one of the primary, nil when there is none as far as is known.
 	Lease *coordinationv1.Lease
+	// LeaseSince is since when the Lease is seen as it is, not renewed since, by the operator's own clock;
+	// LeaseMoved is true when it was seen to be renewed since the operator started.
+	LeaseSince time.Time
+	LeaseMoved bool
 }
 
 // report is what the agent of an instance last said, nil unless it said so as the agent of the

@@ -39,6 +39,8 @@ type planner struct {
 	existing []string
 	identity identity
 	election election
+	// silent is true when the holder of the Lease does not renew it.
+	silent bool
 	// primary is the instance that takes writes, "" when none is known to.
 	primary  string
 	restarts []restart

@@ -44,6 +44,8 @@ func (p *planner) primaryTrouble() (status metav1.ConditionStatus, reason, why s
 	case !p.holds(holder):
 		return no, dbv1.ReasonFailingOver, fmt.Sprintf("pod %s was the primary and is gone; when its lease of %s ends, another takes over: %s",
 			holder, dbv1.HighAvailability(p.Database).LeaseDuration.Duration, p.whoCanTakeOver())
+	case p.silent:
+		return p.silentTrouble(holder)
 	case p.Database.Status.Primary != nil && p.Database.Status.Primary.Name != holder:
 		return no, dbv1.ReasonFailingOver, fmt.Sprintf("%s takes over from %s: %s", holder, p.Database.Status.Primary.Name, p.promotionTrouble(holder))
 	case p.serves(holder):
@@ -52,6 +54,30 @@ func (p *planner) primaryTrouble() (status metav1.ConditionStatus, reason, why s
 		return unknown, dbv1.ReasonUnknown, p.instanceTrouble(holder)
 	}
 	return no, dbv1.ReasonInstanceNotReady, p.promotionTrouble(holder)
+}
+
+// silentTrouble is for a holder that does not renew its Lease. That it takes no writes is certain enough when
+// nobody receives from it either; else it may only be cut off from the API server.
+func (p *planner) silentTrouble(holder string) (status metav1.ConditionStatus, reason, why string) {
+	why = fmt.Sprintf("%s has not renewed Lease %s for more than %s", holder, p.Lease.Name, p.election.duration)
+	reports := 0
+	for _, name := range p.existing {
+		report := p.report(name)
+		if name == holder || report == nil || report.Replication == nil {
+			continue
+		}
+		if reports++; report.Replication.Streaming && report.Replication.Source == holder {
+			return unknown, dbv1.ReasonLeaseNotRenewed, why + fmt.Sprintf(", and replica %s still receives from it: it goes on for as long as it reaches all candidates, "+
+				"and stops when it does not. Is the API server within reach of its node?", name)
+		}
+	}
+	if reports == 0 && !p.isPodReady(holder) {
+		return no, dbv1.ReasonInstanceNotReady, why + ": " + p.promotionTrouble(holder)
+	}
+	if reports == 0 {
+		return unknown, dbv1.ReasonLeaseNotRenewed, why + ", and no replica says whether it lives"
+	}
+	return no, dbv1.ReasonFailingOver, why + ", and no replica receives from it; another takes over: " + p.whoCanTakeOver()
 }
 
 func (p *planner) promotionTrouble(holder string) string {

@@ -163,6 +163,10 @@ func (p *planner) reportReady() {
 			ready = *c
 		}
 	}
+	if ready.Status == yes && p.primary != "" && !p.isPodReady(p.primary) {
+		ready.Status, ready.Reason = no, dbv1.ReasonInstanceNotReady
+		ready.Message = "pod " + p.primary + " has the primary and is not ready, as its kubelet says, so Service " + naming.Service(p.Database.Name) + " does not lead to it"
+	}
 	p.condition(dbv1.ConditionReady, ready.Status, ready.Reason, ready.Message)
 }
 

@@ -85,6 +85,8 @@ const (
 	ReasonAgentUnauthorized = "AgentUnauthorized"
 	// ReasonFailingOver: nobody is the primary, or another is about to be.
 	ReasonFailingOver = "FailingOver"
+	// ReasonLeaseNotRenewed: the primary does not renew its Lease, and may or may not take writes.
+	ReasonLeaseNotRenewed = "LeaseNotRenewed"
 	// ReasonReplicaNotReady: a replica could not take over.
 	ReasonReplicaNotReady = "ReplicaNotReady"
 	// ReasonScaling: an instance is being removed.
