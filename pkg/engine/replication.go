@@ -227,13 +227,20 @@ func (p *planner) durabilityTrouble() string {
 		"the primary waits for more as soon as so many are candidates", want, asked)
 }
 
-// isScaling tells a Database that is being scaled from one that lost an instance.
-func (p *planner) isScaling() bool {
-	if len(p.leaving()) > 0 && p.isTrue(dbv1.ConditionReady) {
-		return true
+// isGrowing tells a Database that gets more instances, or its first, from one that lost some: an instance that is
+// not ready never had data, or has just got it.
+func (p *planner) isGrowing() bool {
+	missing := func(name string) bool { return !p.isReady(name) }
+	before := &p.Database.Status
+	switch before.Phase {
+	case dbv1.PhaseProvisioning, dbv1.PhaseScaling:
+		if len(p.leaving()) == 0 && p.status.ReadyReplicas >= before.ReadyReplicas && slices.ContainsFunc(p.shape.InstanceNames(), missing) {
+			return true
+		}
+	default:
 	}
-	return p.wasProvisioned() && slices.ContainsFunc(p.shape.InstanceNames(), func(name string) bool {
+	return slices.ContainsFunc(p.shape.InstanceNames(), func(name string) bool {
 		dbi := p.Instances[name]
-		return name != p.primary && !p.isReady(name) && (dbi == nil || dbi.Status.DataID == "")
-	}) && p.isTrue(dbv1.ConditionReady)
+		return missing(name) && (dbi == nil || dbi.Status.DataID == "")
+	})
 }

@@ -149,32 +149,76 @@ func (p *planner) awaitPods() {
 
 // reportReady: clients can read and write. What is known to be wrong comes before what is not known.
 func (p *planner) reportReady() {
-	ready := metav1.Condition{Status: yes, Reason: dbv1.ReasonAsExpected}
-	for _, kind := range []string{dbv1.ConditionPrimaryAvailable, dbv1.ConditionProvisioned, dbv1.ConditionCredentialsSynced} {
+	ready := p.serving()
+	if why := p.lonely(); ready.Status == yes && why != "" {
+		ready = metav1.Condition{Status: no, Reason: dbv1.ReasonInstanceNotReady, Message: why}
+		if p.isFirstStart() {
+			ready.Reason = dbv1.ReasonProvisioning
+		}
+	}
+	p.condition(dbv1.ConditionReady, ready.Status, ready.Reason, ready.Message)
+}
+
+// serving says whether the primary serves clients.
+func (p *planner) serving() metav1.Condition {
+	serving := metav1.Condition{Status: yes, Reason: dbv1.ReasonAsExpected}
+	for _, kind := range []string{dbv1.ConditionProvisioned, dbv1.ConditionPrimaryAvailable, dbv1.ConditionCredentialsSynced} {
 		c := meta.FindStatusCondition(p.status.Conditions, kind)
 		if c == nil {
 			c = &metav1.Condition{Status: unknown, Reason: dbv1.ReasonUnknown, Message: "condition " + kind + " is not known yet"}
 		}
 		if c.Status == no {
-			ready = *c
-			break
+			return *c
 		}
-		if c.Status == unknown && ready.Status == yes {
-			ready = *c
+		if c.Status == unknown && serving.Status == yes {
+			serving = *c
 		}
 	}
-	if ready.Status == yes && p.primary != "" && !p.isPodReady(p.primary) {
-		ready.Status, ready.Reason = no, dbv1.ReasonInstanceNotReady
-		ready.Message = "pod " + p.primary + " has the primary and is not ready, as its kubelet says, so Service " + naming.Service(p.Database.Name) + " does not lead to it"
+	if serving.Status == yes && p.primary != "" && !p.isPodReady(p.primary) {
+		serving.Status, serving.Reason = no, dbv1.ReasonInstanceNotReady
+		serving.Message = "pod " + p.primary + " has the primary and is not ready, as its kubelet says, so Service " + naming.Service(p.Database.Name) + " does not lead to it"
 	}
-	p.condition(dbv1.ConditionReady, ready.Status, ready.Reason, ready.Message)
+	return serving
+}
+
+// lonely says that of several instances only the primary serves, so that whoever reads from replicas finds
+// none, and the next failure is an outage. It is "" also while a Database that was ready gets its first replicas.
+func (p *planner) lonely() string {
+	names := p.shape.InstanceNames()
+	if len(names) < 2 {
+		return ""
+	}
+	trouble := ""
+	for _, name := range names {
+		switch {
+		case name == p.primary:
+		case p.isReady(name):
+			return ""
+		case trouble == "":
+			trouble = p.instanceTrouble(name)
+		}
+	}
+	if p.isGrowing() && meta.IsStatusConditionTrue(p.Database.Status.Conditions, dbv1.ConditionReady) {
+		return ""
+	}
+	return fmt.Sprintf("only %s of %d instances serves; Service %s leads to no replica: %s", p.primary, len(names), naming.ReadOnlyService(p.Database.Name), trouble)
+}
+
+// isFirstStart is true until all was ready once, or something else came in between.
+func (p *planner) isFirstStart() bool {
+	switch p.Database.Status.Phase {
+	case "", dbv1.PhasePending, dbv1.PhaseProvisioning, dbv1.PhaseFailed:
+		return true
+	default:
+		return false
+	}
 }
 
 // reportPhase is the one word for all that.
 func (p *planner) reportPhase() {
 	p.status.Phase = p.phase()
 	// While a spec breaks a rule, UpToDate speaks of the one before.
-	if p.isTrue(dbv1.ConditionValidated) && p.isTrue(dbv1.ConditionUpToDate) && p.isTrue(dbv1.ConditionReady) {
+	if p.isTrue(dbv1.ConditionValidated) && p.isTrue(dbv1.ConditionUpToDate) && p.serving().Status == yes {
 		p.status.CurrentVersion = p.Database.Spec.Version
 	}
 	health := dbv1.HealthStatus{Status: "Healthy"}
@@ -217,11 +261,13 @@ func (p *planner) phase() dbv1.DatabasePhase {
 		return dbv1.PhasePaused
 	case !p.wasProvisioned() && (p.identity.foreign != "" || p.blocked()):
 		return dbv1.PhaseFailed
-	case p.status.CurrentVersion == "" && !p.isTrue(dbv1.ConditionReady):
+	case p.reasonOf(dbv1.ConditionReady) == dbv1.ReasonProvisioning, p.status.CurrentVersion == "" && !p.isTrue(dbv1.ConditionReady):
 		return dbv1.PhaseProvisioning
+	case p.isTrue(dbv1.ConditionReady) && p.isGrowing():
+		return dbv1.PhaseScaling
 	case updating == dbv1.ReasonRestarting || updating == dbv1.ReasonConfigPending:
 		return dbv1.PhaseUpdating
-	case p.isScaling():
+	case len(p.leaving()) > 0 && p.isTrue(dbv1.ConditionReady):
 		return dbv1.PhaseScaling
 	case !p.isTrue(dbv1.ConditionReady) || p.status.ReadyReplicas < dbv1.Replicas(p.Database):
 		return dbv1.PhaseDegraded
