@@ -166,7 +166,7 @@ func TestTransitionsAreSaidOnce(t *testing.T) {
 	for _, e := range engine.Transitions(&dbv1.DatabaseStatus{}, &after) {
 		reasons = append(reasons, e.Type+" "+e.Reason)
 	}
-	want := []string{"Normal Provisioned", "Normal Ready", "Warning NotSupported"}
+	want := []string{"Normal Provisioned", "Normal Ready"}
 	if diff := cmp.Diff(want, reasons); diff != "" {
 		t.Error(diff)
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -205,6 +206,25 @@ func TestASmallerSettingIsRestartedWithOnThePrimaryFirst(t *testing.T) {
 		db := database(func(db *dbv1.Database) { db.Spec.EngineConfig = c.config })
 		if got := (Engine{}).PrimaryFirst(db, c.primary); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// What a spec has by default, nobody waits for.
+func TestMetricsAreAGapOnlyForWhoAskedForThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		observability *dbv1.ObservabilitySpec
+		want          bool
+	}{
+		"nothing is said":     {nil, false},
+		"logs are asked for":  {&dbv1.ObservabilitySpec{Logging: &dbv1.LoggingSpec{Level: "debug"}}, false},
+		"metrics are":         {&dbv1.ObservabilitySpec{Metrics: &dbv1.MetricsSpec{Enabled: new(true)}}, true},
+		"metrics are refused": {&dbv1.ObservabilitySpec{Metrics: &dbv1.MetricsSpec{Enabled: new(false)}}, false},
+	} {
+		db := &dbv1.Database{Spec: dbv1.DatabaseSpec{Engine: dbv1.PostgreSQL, Version: "15", Observability: c.observability}}
+		got := slices.ContainsFunc(Engine{}.Gaps(db), func(g engine.Gap) bool { return g.Condition == dbv1.ConditionMetricsReady })
+		if got != c.want {
+			t.Errorf("%s: a gap: %v", name, got)
 		}
 	}
 }

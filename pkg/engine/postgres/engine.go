@@ -112,7 +112,8 @@ func (Engine) Gaps(db *dbv1.Database) []engine.Gap {
 	gap(dbv1.Rotation(db) != nil, dbv1.ConditionRotationReady, "auth.rotationPolicy", "the password stays as it is")
 	gap(spec.Maintenance != nil && spec.Maintenance.AutoUpgrade, dbv1.ConditionMaintenanceReady, "maintenance.autoUpgrade", "set spec.version to upgrade")
 	gap(spec.Lifecycle.Hibernated, dbv1.ConditionMaintenanceReady, "lifecycle.hibernated", "the database runs on")
-	gap(dbv1.MetricsEnabled(db), dbv1.ConditionMetricsReady, "metrics of the engine",
+	// They are on by default; only who wrote them down waits for them.
+	gap(spec.Observability != nil && spec.Observability.Metrics != nil && dbv1.MetricsEnabled(db), dbv1.ConditionMetricsReady, "metrics of the engine",
 		fmt.Sprintf("the agent's own are served on port %d", naming.PortAgent))
 	gap(dbv1.Tracing(db) != nil, dbv1.ConditionMetricsReady, "observability.tracing", "no traces are sent")
 	return append(gaps, blockingGaps(db)...)
