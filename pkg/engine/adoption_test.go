@@ -3,12 +3,15 @@ package engine_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/record"
 )
@@ -115,5 +118,58 @@ func TestTheRemedyForAVolumeFitsWhatIsWrongWithIt(t *testing.T) {
 				t.Errorf("must say %q, and not %q: %s", c.says, c.never, text)
 			}
 		})
+	}
+}
+
+// A person who looks at one condition is not sent after a pod that nobody makes.
+func TestWhatStandsAgainstEverythingIsSaidByEveryCondition(t *testing.T) {
+	fresh := func(change ...func(*dbv1.Database)) scene {
+		s := settled(change...)
+		s.Database.Status = dbv1.DatabaseStatus{}
+		s.Claims, s.Pods, s.Instances, s.StatefulSets, s.Lease = nil, nil, nil, nil, nil
+		return s
+	}
+	for name, c := range map[string]struct {
+		scene  scene
+		reason string
+		says   string
+		events int
+	}{
+		"volumes of another":            {afterRetain(1, 3), dbv1.ReasonAdoptionRequired, "volume data-db-2", 1},
+		"a restore that cannot be done": {fresh(func(db *dbv1.Database) { db.Spec.Restore = &dbv1.RestoreSpec{BackupName: "b"} }), dbv1.ReasonNotSupported, "spec.restore", 1},
+		"it is paused":                  {fresh(func(db *dbv1.Database) { db.Spec.Lifecycle.Paused = true }), dbv1.ReasonPaused, "spec.lifecycle.paused", 0},
+	} {
+		p := c.scene.plan()
+		for _, kind := range []string{
+			dbv1.ConditionProvisioned, dbv1.ConditionReady, dbv1.ConditionPrimaryAvailable, dbv1.ConditionStorageReady,
+			dbv1.ConditionCredentialsSynced, dbv1.ConditionUpToDate,
+		} {
+			if got := condition(p, kind); got != "False "+c.reason || !strings.Contains(message(p, kind), c.says) {
+				t.Errorf("%s: %s is %s: %s", name, kind, got, message(p, kind))
+			}
+		}
+		warnings := 0
+		for _, e := range engine.Transitions(&dbv1.DatabaseStatus{}, &p.Status) {
+			if e.Type == "Warning" && e.Reason == c.reason {
+				warnings++
+			}
+		}
+		if warnings != c.events {
+			t.Errorf("%s: %d warnings, want %d", name, warnings, c.events)
+		}
+	}
+}
+
+// A condition that is said twice in one plan would get a new time, and so a write, in every sync.
+func TestAMajorUpgradeThatCannotBeDoneWritesItsStatusOnce(t *testing.T) {
+	s := settled()
+	s.Database.Spec.Version = "16.1"
+	s.Database.Status = s.plan().Status
+	if got := condition(s.plan(), dbv1.ConditionUpToDate); got != "False NotSupported" {
+		t.Errorf("UpToDate is %s", got)
+	}
+	s.Now = s.Now.Add(time.Minute)
+	if diff := cmp.Diff(s.Database.Status, s.plan().Status); diff != "" {
+		t.Errorf("the status is written again: %s", diff)
 	}
 }

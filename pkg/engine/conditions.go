@@ -71,6 +71,9 @@ func podTrouble(pod *corev1.Pod) string {
 // reportCredentials: the published credentials log in. Only the agent can know, and says so of
 // each account and password.
 func (p *planner) reportCredentials() {
+	if p.isObstructed(dbv1.ConditionCredentialsSynced) {
+		return
+	}
 	published := p.Secrets[naming.Credentials(p.Database.Name)]
 	if p.passwordVersion() == "" || published == nil || published.Annotations[naming.AnnotationSource] != p.credentialsSource() {
 		p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending,
@@ -144,6 +147,13 @@ func (p *planner) reportUpToDate() {
 		p.status.Plan = append(p.status.Plan, step)
 	}
 	leaving, why := p.reportLeaving()
+	if p.isObstructed(dbv1.ConditionUpToDate) {
+		return
+	}
+	if message := p.gaps()[dbv1.ConditionUpToDate]; message != "" {
+		p.condition(dbv1.ConditionUpToDate, no, dbv1.ReasonNotSupported, message)
+		return
+	}
 	if reason, message := p.staleness(); reason != "" {
 		status := no
 		if reason == dbv1.ReasonAgentUnauthorized {
@@ -213,22 +223,22 @@ func (p *planner) heldBecause(r restart) string {
 	return ""
 }
 
-// reportFeatures says of every feature whether it was asked for, and whether this release can do
-// it. A feature is never silently missing.
-func (p *planner) reportFeatures() {
+// gaps are what the spec asks for and this release cannot do, by the condition that says so.
+func (p *planner) gaps() map[string]string {
 	gaps := map[string]string{}
 	for _, gap := range p.engine.Gaps(p.Database) {
 		if before := gaps[gap.Condition]; before != "" {
 			gap.Message = before + "; " + gap.Message
 		}
 		gaps[gap.Condition] = gap.Message
-		if gap.Blocking && !p.wasProvisioned() {
-			p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonNotSupported, gap.Message)
-		}
 	}
-	if message := gaps[dbv1.ConditionUpToDate]; message != "" {
-		p.condition(dbv1.ConditionUpToDate, no, dbv1.ReasonNotSupported, message)
-	}
+	return gaps
+}
+
+// reportFeatures says of every feature that was asked for whether this release can do it. A feature is never
+// silently missing.
+func (p *planner) reportFeatures() {
+	gaps := p.gaps()
 	for _, kind := range []string{
 		dbv1.ConditionBackupConfigured, dbv1.ConditionContinuousArchiving, dbv1.ConditionReplicationHealthy,
 		dbv1.ConditionConsulSynced, dbv1.ConditionTLSReady, dbv1.ConditionMetricsReady, dbv1.ConditionRotationReady,

@@ -41,7 +41,9 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 	phaseEvents(before, after, say)
 	for _, c := range after.Conditions {
 		planned := c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover)
-		if warns(before, c) && !planned {
+		// What stands against everything is said of many conditions, and once as an event.
+		repeated := c.Type != dbv1.ConditionProvisioned && c.Message == messageOf(after, dbv1.ConditionProvisioned)
+		if warns(before, c) && !planned && !repeated {
 			say(corev1.EventTypeWarning, warningReason(c), fmt.Sprintf("%s: %s", c.Type, c.Message))
 		}
 	}
@@ -81,7 +83,7 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	}
 	switch c.Reason {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
-		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonResizing, dbv1.ReasonDeleting, dbv1.ReasonUnknown:
+		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonResizing, dbv1.ReasonDeleting, dbv1.ReasonUnknown, dbv1.ReasonPaused:
 		return false
 	case dbv1.ReasonInstanceNotReady, dbv1.ReasonReplicaNotReady:
 		return old != nil && old.Status == metav1.ConditionTrue
@@ -145,6 +147,13 @@ func operationEvents(before, after *dbv1.OperationStatus) []Event {
 func reason(status *dbv1.DatabaseStatus, kind string) string {
 	if c := meta.FindStatusCondition(status.Conditions, kind); c != nil {
 		return c.Reason
+	}
+	return ""
+}
+
+func messageOf(status *dbv1.DatabaseStatus, kind string) string {
+	if c := meta.FindStatusCondition(status.Conditions, kind); c != nil {
+		return c.Message
 	}
 	return ""
 }

@@ -14,6 +14,9 @@ import (
 
 // reportPrimary: an instance accepts writes.
 func (p *planner) reportPrimary() {
+	if p.isObstructed(dbv1.ConditionPrimaryAvailable) {
+		return
+	}
 	if p.primary == "" {
 		status, reason, why := p.primaryTrouble()
 		p.condition(dbv1.ConditionPrimaryAvailable, status, reason, why)
@@ -140,7 +143,7 @@ func (p *planner) hasReplicas() bool { return p.shape.Elects && len(p.existing) 
 
 // reportReplication: every replica streams and is close, and commits wait for as many as was asked.
 func (p *planner) reportReplication() {
-	if !p.hasReplicas() {
+	if !p.hasReplicas() || p.isObstructed(dbv1.ConditionReplicationHealthy) {
 		return
 	}
 	if p.primary == "" {

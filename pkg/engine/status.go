@@ -94,11 +94,40 @@ func (p *planner) reportIdentity() {
 	switch {
 	case p.identity.foreign != "":
 		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonAdoptionRequired, p.identity.foreign)
-	case !p.wasProvisioned():
-		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonProvisioning, p.provisioningMessage())
-	default:
+	case p.wasProvisioned():
 		p.condition(dbv1.ConditionProvisioned, yes, dbv1.ReasonAsExpected, "")
+	case p.isObstructed(dbv1.ConditionProvisioned):
+	default:
+		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonProvisioning, p.provisioningMessage())
 	}
+}
+
+// obstacle is why nothing is made at all, "" when nothing stands against it, or something runs already.
+func (p *planner) obstacle() (reason, message string) {
+	runs := len(p.StatefulSets) > 0 || len(p.Pods) > 0
+	if !runs && p.identity.foreign != "" {
+		return dbv1.ReasonAdoptionRequired, p.identity.foreign
+	}
+	for _, gap := range p.engine.Gaps(p.Database) {
+		if gap.Blocking && !(runs && p.wasProvisioned()) {
+			return dbv1.ReasonNotSupported, gap.Message
+		}
+	}
+	if !runs && p.Database.Spec.Lifecycle.Paused {
+		return dbv1.ReasonPaused, "nothing is made while spec.lifecycle.paused is true"
+	}
+	return "", ""
+}
+
+// isObstructed says of a condition what stands against everything, and is true when something does: a person
+// who looks at one condition must not be sent after a pod that nobody makes.
+func (p *planner) isObstructed(kind string) bool {
+	reason, message := p.obstacle()
+	if reason == "" {
+		return false
+	}
+	p.condition(kind, no, reason, message)
+	return true
 }
 
 // provisioningMessage says what a first start waits for, in the words of whoever knows.

@@ -173,6 +173,9 @@ func (p *planner) reportStorage() {
 		p.condition(dbv1.ConditionStorageReady, yes, dbv1.ReasonNotRequested, "the spec asks for no volume")
 		return
 	}
+	if p.isObstructed(dbv1.ConditionStorageReady) {
+		return
+	}
 	for _, judge := range []func(name string) (reason, message string){p.unbound, p.resizing, p.filling} {
 		for _, name := range p.shape.InstanceNames() {
 			if reason, message := judge(name); reason != "" {
