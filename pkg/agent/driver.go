@@ -96,6 +96,9 @@ type Report struct {
 	Engine        *dbv1.InstanceEngineStatus
 	// Refusal is why nobody but the agent gets a session, when that is so.
 	Refusal *Refusal
+	// PendingRestart are the settings that the engine was started with in other values than those that
+	// are configured: it could not take them yet.
+	PendingRestart []string
 }
 
 // Account is an account as it must be.

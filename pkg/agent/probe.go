@@ -72,6 +72,7 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 	}
 	m.readyAt = time.Now()
 	m.lastError = ""
+	m.config.pendingRestart = report.PendingRestart
 	if report.Refusal == nil {
 		if err := a.configs.MarkGood(); err != nil {
 			logger.Error(err, "The configuration could not be marked as good")

@@ -158,12 +158,11 @@ func (p *planner) pendingSettings(name string) string {
 	return strings.Join(report.PendingRestart, ", ")
 }
 
-// unread is an instance that has not read the wanted configuration, "" when all have that report. Which
-// settings wait for a restart, and where first, is only known then.
+// unread is an instance that has neither read the wanted configuration nor refused it, "" when none is.
+// Which settings wait for a restart, and where first, is only known then.
 func (p *planner) unread() string {
-	hash := confighash.ConfigHash(p.shape.Config)
 	for _, name := range p.shape.InstanceNames() {
-		if report := p.report(name); report != nil && report.AppliedConfigHash != hash {
+		if reason, _ := p.instanceStaleness(name); p.report(name) != nil && reason == dbv1.ReasonConfigPending {
 			return name
 		}
 	}
@@ -237,7 +236,7 @@ const (
 	GuardConfigRefused = "ConfigRefused"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
-	// GuardConfigPending: another instance has not read the configuration, and may need a restart before.
+	// GuardConfigPending: an instance has not read the configuration, and may need a restart before.
 	GuardConfigPending = "ConfigPending"
 	// GuardRestarting: the instance is being restarted.
 	GuardRestarting = "Restarting"
@@ -284,7 +283,6 @@ var guards = []struct {
 	{GuardConfigRefused, func(p *planner, _ *circumstances, r *restart) bool { return r.settings && p.configRefusal() != "" }},
 	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
 	{GuardOperation, func(p *planner, _ *circumstances, _ *restart) bool { return p.runningOperation() != nil }},
-	{GuardConfigPending, func(p *planner, _ *circumstances, r *restart) bool { return r.settings && p.unread() != "" }},
 	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},
 	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {
 		return c.disrupted != "" && c.disrupted != r.instance && !r.urgent
@@ -298,6 +296,9 @@ var guards = []struct {
 	}},
 	// An instance that does not serve has nothing to lose by not waiting.
 	{GuardMaintenanceWindow, func(_ *planner, c *circumstances, r *restart) bool { return !r.broken && !r.urgent && !c.window.Open }},
+	{GuardConfigPending, func(p *planner, _ *circumstances, r *restart) bool {
+		return p.hasReplicas() && !r.broken && !r.urgent && p.unread() != ""
+	}},
 }
 
 // guard names the guard that holds each wanted restart: at most one is left without.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +124,9 @@ func (d *Driver) Reload(ctx context.Context) ([]string, error) {
 	if refusal := (*agent.Refusal)(nil); errors.As(d.trySession(ctx), &refusal) {
 		return nil, refusal
 	}
-	return pending, nil
+	pending = append(pending, d.floored()...)
+	slices.Sort(pending)
+	return slices.Compact(pending), nil
 }
 
 // reload writes the driver's files, has the server read everything again, and returns a connection

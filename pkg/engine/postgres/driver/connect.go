@@ -177,7 +177,7 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 		Engine: &dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{
 			InRecovery: inRecovery, HotStandby: maps.Clone(d.facts.hotStandby),
 		}},
-		Refusal: d.facts.refusal,
+		Refusal: d.facts.refusal, PendingRestart: d.facts.floored,
 	}, nil
 }
 
@@ -197,6 +197,7 @@ func (d *Driver) openPolled(ctx context.Context) error {
 	}
 	// "15.4 (Debian 15.4-1.pgdg120+1)"
 	d.facts.version, _, _ = strings.Cut(version, " ")
+	d.facts.floored = d.floored()
 	d.facts.refusal, _ = errors.AsType[*agent.Refusal](d.trySession(ctx))
 	d.polled = conn
 	return nil

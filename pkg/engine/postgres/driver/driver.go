@@ -98,6 +98,7 @@ type facts struct {
 	refusal  *agent.Refusal
 	// hotStandby are the settings that a replica must not have lower than its primary.
 	hotStandby map[string]int64
+	floored    []string
 }
 
 var _ agent.Replicator = &Driver{}

@@ -71,6 +71,7 @@ type Answer struct {
 	Replication  agent.Replication
 	Position     agent.Position
 	Pending      []string
+	Report       agent.Report
 	Progress     []string
 	Running      bool
 }
@@ -138,6 +139,8 @@ func (p *podServer) serve(ctx context.Context, c call, a *answer) (err error) { 
 		a.Running = d.running()
 	case "Reload":
 		a.Pending, err = d.Reload(ctx)
+	case "Probe":
+		a.Report, err = d.Probe(ctx)
 	case "Account":
 		err = d.Account(ctx, c.Account).Err
 	case "PrepareStart":

@@ -98,3 +98,14 @@ func (d *Driver) lowerFloor(ctx context.Context) error {
 	}
 	return err
 }
+
+// floored are the settings that wait until the primary has fewer of them, and then for a restart.
+func (d *Driver) floored() []string {
+	d.files.Lock()
+	defer d.files.Unlock()
+	var names []string
+	for _, s := range d.floor {
+		names = append(names, s.name)
+	}
+	return names
+}
