@@ -342,10 +342,11 @@ func (p *planner) guard(wanted []restart) []restart {
 }
 
 // disrupted is an instance that is not serving, "" when all are. A primary that is not known is one,
-// too.
+// too. A new one that finds no node is none: it has nothing yet, and what keeps it from a node may be how
+// the pods of the others were made.
 func (p *planner) disrupted() string {
 	for _, name := range p.shape.InstanceNames() {
-		if !p.isReady(name) {
+		if !p.isReady(name) && !p.awaitsFirstNode(name) {
 			return name
 		}
 	}
@@ -353,6 +354,12 @@ func (p *planner) disrupted() string {
 		return "the primary"
 	}
 	return ""
+}
+
+// awaitsFirstNode is true for an instance that never had data, and whose pod is not scheduled.
+func (p *planner) awaitsFirstNode(name string) bool {
+	pod, dbi := p.Pods[name], p.Instances[name]
+	return p.hasReplicas() && pod != nil && pod.Spec.NodeName == "" && dbi != nil && dbi.Status.DataID == ""
 }
 
 // isRestarting is true while an agent has not ended the restart that it was asked for.

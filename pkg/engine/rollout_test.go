@@ -437,3 +437,24 @@ func TestSettingsRestartNobodyBeforeAllHaveReadThem(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Pods that must not share a node keep those out that may, until they are made anew.
+func TestNewInstancesThatFindNoNodeHoldNoRestartUp(t *testing.T) {
+	s := settled(replicated(3))
+	r := newRollout(t, s, func(s scene) {
+		s.Database.Spec.Topology.Replicas = 4
+		s.addInstance(eng.Shape(s.Database), 3)
+		moreMemory(s)
+		s.Pods["db-3"].Spec.NodeName = ""
+		s.Pods["db-3"].Status.Conditions = nil
+		s.Instances["db-3"].Status = dbv1.DatabaseInstanceStatus{}
+	})
+	if p := r.plan(); len(p.Status.Plan) == 0 || p.Status.Plan[0].HeldBy != "" {
+		t.Errorf("the plan is %+v", p.Status.Plan)
+	}
+	// One that had data is missed.
+	r.Instances["db-3"].Status.DataID = "data-id-db-3"
+	if p := r.plan(); len(p.Status.Plan) == 0 || p.Status.Plan[0].HeldBy != engine.GuardOneAtATime {
+		t.Errorf("the plan is %+v", p.Status.Plan)
+	}
+}
