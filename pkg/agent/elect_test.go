@@ -41,3 +41,20 @@ func TestAnEngineThatDoesNotAnswerIsWhatItWas(t *testing.T) {
 		})
 	}
 }
+
+// What a primary keeps for a replica can go only when that one is gone, and it may stay until another has
+// left: the election must hear meanwhile that commits do not wait for it any more.
+func TestWhatIsKeptForAReplicaThatLeavesHoldsNothingUp(t *testing.T) {
+	kept := []string{"a", "b"}
+	o := &observed{engine: engineRunning, repl: &replication{
+		Want: election.Want{Seq: 2, Mode: election.ModePrimary, Replicas: kept[:1], Admit: true},
+		done: carriedOut{mode: StartPrimary, synchronous: &Synchronous{}, replicas: &kept, admit: new(true)},
+	}}
+	if !whole(o) {
+		t.Error("the election is not told that the rest is done")
+	}
+	running := func(kind stepKind, _ string) (step, bool) { return step{kind: kind}, true }
+	if s, ok := electedPrimary(o, running); !ok || s.kind != stepReplicas {
+		t.Errorf("the next step is %s", s.kind)
+	}
+}
