@@ -54,7 +54,15 @@ func (s *shell) operator(phase, message string) *dbv1.OperationRequest {
 			return true, nil, err
 		}
 		*asked = *r
-		db := s.database()
+		// The client is locked in here.
+		object, err := s.databases.Tracker().Get(action.GetResource(), "shop", "orders")
+		if err != nil {
+			return true, nil, err
+		}
+		db, ok := object.(*dbv1.Database)
+		if !ok {
+			return false, nil, nil
+		}
 		db.Status.Operation = &dbv1.OperationStatus{ID: r.ID, Kind: r.Kind, Phase: phase, Message: message}
 		if phase != dbv1.OperationRunning {
 			db.Status.Operation.FinishedAt = new(metav1.Now())
