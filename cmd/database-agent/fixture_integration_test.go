@@ -485,17 +485,6 @@ func (f *fixture) get(path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// postmaster is the process id of the server.
-func (f *fixture) postmaster() int {
-	f.t.Helper()
-	content, err := os.ReadFile(filepath.Join(f.dir, "volume", "pgdata", "postmaster.pid"))
-	f.must(err)
-	first, _, _ := strings.Cut(string(content), "\n")
-	pid, err := strconv.Atoi(first)
-	f.must(err)
-	return pid
-}
-
 func freePort(t *testing.T) int {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

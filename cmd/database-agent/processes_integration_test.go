@@ -55,3 +55,14 @@ func (b *logBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+// postmaster is the process id of the server.
+func (f *fixture) postmaster() int {
+	f.t.Helper()
+	content, err := os.ReadFile(filepath.Join(f.dir, "volume", "pgdata", "postmaster.pid"))
+	f.must(err)
+	first, _, _ := strings.Cut(string(content), "\n")
+	pid, err := strconv.Atoi(first)
+	f.must(err)
+	return pid
+}

@@ -159,8 +159,8 @@ func (a *Agent) tellElection(m *memory) {
 // nameData tells of data that was just made, or is from before there was an election.
 func (a *Agent) nameData(m *memory) {
 	r := m.repl
-	if r.told && r.Disk.Name != "" && !r.Disk.Rebuilding && !m.volumeStale && m.volume != nil && m.volume.State == VolumeEmpty {
-		// Somebody emptied the volume: what comes in its place is other data.
+	if r.emptied(m) {
+		// What comes in the place of what was there is other data.
 		a.elector.DataLost()
 		return
 	}
@@ -171,6 +171,11 @@ func (a *Agent) nameData(m *memory) {
 		r.named = newDataID()
 	}
 	a.elector.DataMade(r.named)
+}
+
+// emptied: somebody emptied the volume.
+func (r *replication) emptied(m *memory) bool {
+	return r.told && r.Disk.Name != "" && !r.Disk.Rebuilding && !m.volumeStale && m.volume != nil && m.volume.State == VolumeEmpty
 }
 
 // hasData says whether a whole database is on the volume, and what it must be is known.
@@ -239,7 +244,7 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 		},
 		Gone:    m.gone,
 		Stop:    m.stopping || spec.Fenced || m.volume.State == VolumeUnusable,
-		Initial: spec.Ordinal == 0 && m.hasData() && (spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID),
+		Initial: m.isFirst(),
 	}
 	for _, member := range spec.Members {
 		s.Members = append(s.Members, member.Name)
@@ -251,6 +256,12 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 		askElection(s, op.ID, spec.Operation)
 	}
 	return s
+}
+
+// isFirst: this instance claims a Lease that was never held. Its data was made for that, or is what a single instance had.
+func (m *memory) isFirst() bool {
+	spec := m.spec
+	return spec.Ordinal == 0 && m.hasData() && (spec.Bootstrap || spec.SystemID != "" && spec.SystemID == m.volume.SystemID)
 }
 
 // askElection adds an operation that the election carries out, while it runs.
@@ -306,18 +317,24 @@ func sameSynchronous(a, b Synchronous) bool {
 func whole(o *observed) bool {
 	r := o.repl
 	w, done := r.Want, r.done
+	isDown, isRunning := o.engine == engineDown && !o.between, o.engine == engineRunning
 	switch w.Mode {
 	case election.ModeDown:
-		return o.engine == engineDown && o.volume != nil && !o.between
+		return isDown && o.volume != nil
 	case election.ModeReplica:
-		return o.engine == engineRunning && done.mode == StartReplica && done.sourceSet && sameSource(done.source, &w)
+		return isRunning && done.replica(&w)
 	case election.ModePrimary:
-		return o.engine == engineRunning && done.primary(&w)
+		return isRunning && done.primary(&w)
 	case election.ModeRewind, election.ModeClone:
-		return o.engine == engineDown && !o.between && (done.rebuilt == w.Seq || done.cannotRewind == w.Seq)
+		return isDown && (done.rebuilt == w.Seq || done.cannotRewind == w.Seq)
 	case election.ModeUnknown:
 	}
 	return false
+}
+
+// replica says whether all that a replica is wanted to be was done.
+func (d *carriedOut) replica(w *election.Want) bool {
+	return d.mode == StartReplica && d.sourceSet && sameSource(d.source, w)
 }
 
 // primary says whether all that a primary is wanted to be was done. For whom it keeps its log is no part

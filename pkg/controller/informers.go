@@ -75,7 +75,7 @@ func (c *Controller) newInformers(ctx context.Context) error {
 		secrets: metadatainformer.NewFilteredSharedInformerFactory(c.clients.Metadata, 0, ns, ours),
 	}
 	c.kinds = c.newKinds()
-	if err := c.newNodes(ctx); err != nil {
+	if err := c.newNodes(); err != nil {
 		return err
 	}
 	if err := c.kinds["Secret"].informer.SetTransform(trim); err != nil {

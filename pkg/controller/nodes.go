@@ -28,7 +28,7 @@ func podsByNode(item any) ([]string, error) {
 }
 
 // newNodes makes the informer of nodes.
-func (c *Controller) newNodes(ctx context.Context) error {
+func (c *Controller) newNodes() error {
 	c.factories.nodes = informers.NewSharedInformerFactoryWithOptions(c.clients.Kube, 0, informers.WithTransform(trimNode))
 	c.nodes = c.factories.nodes.Core().V1().Nodes().Informer()
 	if err := c.kinds["Pod"].informer.AddIndexers(cache.Indexers{byNode: podsByNode}); err != nil {

@@ -78,36 +78,51 @@ func (p *planner) planOperation() {
 // continued is the operation as it is now.
 func (p *planner) continued(op *dbv1.OperationStatus) *dbv1.OperationStatus {
 	op.Phase = dbv1.OperationRunning
-	end := func(phase, message string) *dbv1.OperationStatus {
-		op.Phase, op.Message, op.FinishedAt = phase, message, new(metav1.NewTime(p.Now))
-		return op
-	}
-	was := p.Database.Status.Primary
-	changed := p.primary != "" && (was == nil || was.Name != p.primary)
-	switch {
-	case changed && (op.Target == "" || op.Target == p.primary):
-		return end(dbv1.OperationSucceeded, "instance "+p.primary+" is the primary")
-	case changed:
-		return end(dbv1.OperationFailed, fmt.Sprintf("instance %s became the primary, and not %s", p.primary, op.Target))
-	case op.Kind == dbv1.OperationSwitchover && p.primary != "" && was != nil && p.report(p.primary).Epoch > was.Epoch:
-		return end(dbv1.OperationAborted, "instance "+p.primary+" is the primary again")
-	case op.Kind == dbv1.OperationFailover && p.primary != "":
-		return end(dbv1.OperationAborted, "instance "+p.primary+" takes writes")
-	}
-	if why := p.refusal(op); why != "" {
-		return end(dbv1.OperationAborted, why)
-	}
-	if op.Deadline != nil && !p.Now.Before(op.Deadline.Time) {
-		if p.primary != "" {
-			return end(dbv1.OperationAborted, "it was not done in time; instance "+p.primary+" is still the primary")
+	phase, message := p.outcome(op)
+	if phase == "" {
+		if why := p.refusal(op); why != "" {
+			phase, message = dbv1.OperationAborted, why
 		}
-		_, _, why := p.primaryTrouble()
-		return end(dbv1.OperationFailed, "it was not done in time; "+why)
 	}
-	if op.Deadline != nil {
+	if phase == "" && op.Deadline != nil && !p.Now.Before(op.Deadline.Time) {
+		phase, message = p.outOfTime()
+	}
+	switch {
+	case phase != "":
+		op.Phase, op.Message, op.FinishedAt = phase, message, new(metav1.NewTime(p.Now))
+	case op.Deadline != nil:
 		p.requeueAt(op.Deadline.Time)
 	}
 	return op
+}
+
+// outcome is how an operation ended, by who is the primary now; "" while it has not.
+func (p *planner) outcome(op *dbv1.OperationStatus) (phase, message string) {
+	if p.primary == "" {
+		return "", ""
+	}
+	was := p.Database.Status.Primary
+	switch {
+	case was == nil || was.Name != p.primary:
+		if op.Target != "" && op.Target != p.primary {
+			return dbv1.OperationFailed, fmt.Sprintf("instance %s became the primary, and not %s", p.primary, op.Target)
+		}
+		return dbv1.OperationSucceeded, "instance " + p.primary + " is the primary"
+	case op.Kind == dbv1.OperationSwitchover && p.report(p.primary).Epoch > was.Epoch:
+		return dbv1.OperationAborted, "instance " + p.primary + " is the primary again"
+	case op.Kind == dbv1.OperationFailover:
+		return dbv1.OperationAborted, "instance " + p.primary + " takes writes"
+	}
+	return "", ""
+}
+
+// outOfTime is how an operation ends at its deadline.
+func (p *planner) outOfTime() (phase, message string) {
+	if p.primary != "" {
+		return dbv1.OperationAborted, "it was not done in time; instance " + p.primary + " is still the primary"
+	}
+	_, _, why := p.primaryTrouble()
+	return dbv1.OperationFailed, "it was not done in time; " + why
 }
 
 // refusal is what the agent that was asked says against it.

@@ -82,7 +82,7 @@ func (p *planner) judgeRestarts() []restart {
 			}
 		}
 	}
-	p.restarts = append(wanted, last...) // for the choice of who takes over
+	p.restarts = slices.Concat(wanted, last) // for the choice of who takes over
 	return p.guard(slices.Concat(p.urgentSwitchover(), p.handOverBeforeLeaving(), wanted, p.beforeRestart(last)))
 }
 
@@ -267,10 +267,13 @@ type circumstances struct {
 	retry time.Time
 }
 
-var guards = []struct {
+// guard is a reason to wait with a restart.
+type guard struct {
 	name    string
 	refuses func(p *planner, c *circumstances, r *restart) bool
-}{
+}
+
+var guards = []guard{
 	{GuardPaused, func(p *planner, _ *circumstances, _ *restart) bool { return p.Database.Spec.Lifecycle.Paused }},
 	// A window is the time that a person set aside for what nobody asked for.
 	{GuardOperatorRelease, func(_ *planner, c *circumstances, r *restart) bool {
@@ -303,25 +306,11 @@ var guards = []struct {
 
 // guard names the guard that holds each wanted restart: at most one is left without.
 func (p *planner) guard(wanted []restart) []restart {
-	c := &circumstances{disrupted: p.disrupted(), hasWindows: p.Database.Spec.Maintenance != nil && len(p.Database.Spec.Maintenance.Windows) > 0}
-	for _, name := range p.shape.InstanceNames() {
-		// What is ready now may be about to stop.
-		if c.disrupted == "" && p.isRestarting(name) {
-			c.disrupted = name
-		}
-	}
-	// A window that cannot be read is closed; validation says why.
-	c.window, _ = maintenance.At(p.Database.Spec.Maintenance, p.Now)
-	if op := p.Database.Status.Operation; op != nil && op.Kind == dbv1.OperationSwitchover && op.FinishedAt != nil && op.Phase != dbv1.OperationSucceeded && op.ID != p.Database.Status.LastRequest {
-		c.retry = op.FinishedAt.Add(switchoverRetry)
-	}
+	c := p.circumstances()
 	for i := range wanted {
 		r := &wanted[i]
-		for _, g := range guards {
-			if g.refuses(p, c, r) {
-				r.heldBy = g.name
-				break
-			}
+		if at := slices.IndexFunc(guards, func(g guard) bool { return g.refuses(p, c, r) }); at >= 0 {
+			r.heldBy = guards[at].name
 		}
 		switch r.heldBy {
 		case "", GuardRestarting:
@@ -339,6 +328,23 @@ func (p *planner) guard(wanted []restart) []restart {
 		}
 	}
 	return wanted
+}
+
+// circumstances are what guards judge by.
+func (p *planner) circumstances() *circumstances {
+	c := &circumstances{disrupted: p.disrupted(), hasWindows: p.Database.Spec.Maintenance != nil && len(p.Database.Spec.Maintenance.Windows) > 0}
+	for _, name := range p.shape.InstanceNames() {
+		// What is ready now may be about to stop.
+		if c.disrupted == "" && p.isRestarting(name) {
+			c.disrupted = name
+		}
+	}
+	// A window that cannot be read is closed; validation says why.
+	c.window, _ = maintenance.At(p.Database.Spec.Maintenance, p.Now)
+	if op := p.Database.Status.Operation; op != nil && op.Kind == dbv1.OperationSwitchover && op.FinishedAt != nil && op.Phase != dbv1.OperationSucceeded && op.ID != p.Database.Status.LastRequest {
+		c.retry = op.FinishedAt.Add(switchoverRetry)
+	}
+	return c
 }
 
 // disrupted is an instance that is not serving, "" when all are. A primary that is not known is one,

@@ -31,8 +31,6 @@ type rollout struct {
 	breaks bool
 	// rejects makes engines not start with the new configuration: agents go back to the one before.
 	rejects bool
-	// running are the values that engines run with.
-	running map[string]int64
 }
 
 func (r *rollout) note(format string, args ...any) {

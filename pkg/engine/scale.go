@@ -83,12 +83,23 @@ func (p *planner) stays(name string) string {
 		return "a " + p.Database.Status.Operation.Kind + " is under way"
 	case p.primary == "":
 		return "there is no primary"
-	case !p.election.wasHeld() && p.election.trouble == "":
-		// Agents that do not elect have no candidates.
-		return ""
 	case p.election.trouble != "":
 		return p.election.trouble
+	case !p.election.wasHeld():
+		// Agents that do not elect have no candidates.
+		return ""
 	}
+	if why := p.isTold(name); why != "" {
+		return why
+	}
+	if p.election.record.Lists(name) || p.isCandidate(name) {
+		return "it is still a candidate; " + p.primary + " strikes it when it is not needed any more"
+	}
+	return ""
+}
+
+// isTold says which of those who stay does not know yet that an instance goes, "" when all do.
+func (p *planner) isTold(name string) string {
 	for _, other := range p.shape.InstanceNames() {
 		dbi := p.Instances[other]
 		if dbi == nil || slices.ContainsFunc(dbi.Spec.Members, func(m dbv1.InstanceMember) bool { return m.Name == name }) {
@@ -98,9 +109,6 @@ func (p *planner) stays(name string) string {
 		if report := p.report(other); report != nil && report.ObservedGeneration < dbi.Generation {
 			return "instance " + other + " has not read yet that it leaves"
 		}
-	}
-	if p.election.record.Lists(name) || p.isCandidate(name) {
-		return "it is still a candidate; " + p.primary + " strikes it when it is not needed any more"
 	}
 	return ""
 }
@@ -152,15 +160,19 @@ func (p *planner) planLeft() {
 				p.do(Delete{Resource: Instances, Name: name, UID: dbi.UID, Reason: "the instance was removed"})
 			}
 		}
-		if dbv1.EffectiveDeletionPolicy(p.Database) != dbv1.DeletionDelete {
-			continue
+		if dbv1.EffectiveDeletionPolicy(p.Database) == dbv1.DeletionDelete {
+			p.planLeftClaims(isGone)
 		}
-		for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
-			claim := p.Claims[name]
-			instance, ok := strings.CutPrefix(name, naming.Claim(""))
-			if ok && isGone(instance) && claim.DeletionTimestamp == nil && claim.Annotations[naming.AnnotationDatabaseUID] == string(p.Database.UID) {
-				p.do(Delete{Resource: Claims, Name: name, UID: claim.UID, Reason: "the instance was removed, and deletionPolicy is Delete"})
-			}
+	}
+}
+
+// planLeftClaims deletes the volumes of instances that are gone.
+func (p *planner) planLeftClaims(isGone func(instance string) bool) {
+	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {
+		claim := p.Claims[name]
+		instance, ok := strings.CutPrefix(name, naming.Claim(""))
+		if ok && isGone(instance) && claim.DeletionTimestamp == nil && p.ownsClaim(claim) {
+			p.do(Delete{Resource: Claims, Name: name, UID: claim.UID, Reason: "the instance was removed, and deletionPolicy is Delete"})
 		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,10 +62,7 @@ func (p *planner) planTemplates(want resource.Quantity) {
 	}
 	for _, name := range p.existing {
 		claim := p.Claims[naming.Claim(name)]
-		if claim == nil {
-			continue
-		}
-		if have := claim.Spec.Resources.Requests[corev1.ResourceStorage]; have.Cmp(want) != 0 {
+		if claim != nil && claim.Spec.Resources.Requests.Storage().Cmp(want) != 0 {
 			return
 		}
 	}
@@ -73,11 +71,10 @@ func (p *planner) planTemplates(want resource.Quantity) {
 		if set == nil || set.DeletionTimestamp != nil || !IsOurs(p.Database, set) {
 			continue
 		}
-		for i := range set.Spec.VolumeClaimTemplates {
-			template := &set.Spec.VolumeClaimTemplates[i]
-			if have := template.Spec.Resources.Requests[corev1.ResourceStorage]; template.Name == naming.ClaimTemplate && have.Cmp(want) != 0 {
-				p.do(Delete{Resource: StatefulSets, Name: set.Name, UID: set.UID, Orphan: true, Reason: "its claim templates have another size; it is made anew, and its pods run on"})
-			}
+		if slices.ContainsFunc(set.Spec.VolumeClaimTemplates, func(template corev1.PersistentVolumeClaim) bool {
+			return template.Name == naming.ClaimTemplate && template.Spec.Resources.Requests.Storage().Cmp(want) != 0
+		}) {
+			p.do(Delete{Resource: StatefulSets, Name: set.Name, UID: set.UID, Orphan: true, Reason: "its claim templates have another size; it is made anew, and its pods run on"})
 		}
 	}
 }
@@ -209,7 +206,7 @@ func (p *planner) resizing(name string) (reason, message string) {
 		if c.Status != corev1.ConditionTrue {
 			continue
 		}
-		switch c.Type {
+		switch c.Type { //nolint:exhaustive // others say nothing that message does not
 		case corev1.PersistentVolumeClaimFileSystemResizePending:
 			message += "; its file system grows when the node has noticed, or when the pod is restarted"
 		case corev1.PersistentVolumeClaimControllerResizeError, corev1.PersistentVolumeClaimNodeResizeError:
@@ -222,13 +219,8 @@ func (p *planner) resizing(name string) (reason, message string) {
 // filling says how full a volume is, and what to do. While nobody knows, what was known stays.
 func (p *planner) filling(name string) (reason, message string) {
 	claim := naming.Claim(name)
-	if before := p.reasonOf(dbv1.ConditionStorageReady); p.report(name) == nil && (before == dbv1.ReasonVolumeFilling || before == dbv1.ReasonVolumeNearlyFull) {
-		for _, c := range p.status.Conditions {
-			if c.Type == dbv1.ConditionStorageReady && strings.Contains(c.Message, "volume "+claim+" ") {
-				return before, c.Message
-			}
-		}
-		return "", ""
+	if p.report(name) == nil {
+		return p.wasFilling(claim)
 	}
 	full := p.fullness(name)
 	if full < fillingPercent {
@@ -250,6 +242,17 @@ func (p *planner) filling(name string) (reason, message string) {
 		return dbv1.ReasonVolumeNearlyFull, message + ". When it is full, the database stops."
 	}
 	return dbv1.ReasonVolumeFilling, message
+}
+
+// wasFilling is what was last said of a volume of which nobody tells how full it is now.
+func (p *planner) wasFilling(claim string) (reason, message string) {
+	for _, c := range p.status.Conditions {
+		isFilling := c.Reason == dbv1.ReasonVolumeFilling || c.Reason == dbv1.ReasonVolumeNearlyFull
+		if c.Type == dbv1.ConditionStorageReady && isFilling && strings.Contains(c.Message, "volume "+claim+" ") {
+			return c.Reason, c.Message
+		}
+	}
+	return "", ""
 }
 
 // isTerminating is true while the StatefulSet of a group is going: another of that name can only be made

@@ -45,11 +45,11 @@ func (s scene) uses(name string, used int64) scene {
 func growth(p *engine.Plan) (sizes map[string]string, recreates bool) {
 	sizes = map[string]string{}
 	for _, a := range p.Actions {
-		switch a := a.(type) {
-		case engine.GrowClaim:
-			sizes[a.Name] = a.Size.String()
-		case engine.Delete:
-			recreates = recreates || a.Resource == engine.StatefulSets && a.Orphan
+		if claim, ok := a.(engine.GrowClaim); ok {
+			sizes[claim.Name] = claim.Size.String()
+		}
+		if d, ok := a.(engine.Delete); ok && d.Resource == engine.StatefulSets && d.Orphan {
+			recreates = true
 		}
 	}
 	return sizes, recreates

@@ -223,8 +223,8 @@ func split(data []byte, known any) (Fields, error) {
 		return "", err
 	}
 	form := reflect.TypeOf(known).Elem()
-	for i := range form.NumField() {
-		name, _, _ := strings.Cut(form.Field(i).Tag.Get("json"), ",")
+	for field := range form.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		delete(all, name)
 	}
 	if len(all) == 0 {

@@ -53,7 +53,7 @@ func Run(ctx context.Context, config Config) error {
 	defer fail(nil)
 
 	controllers := &controllerServer{node: config.Node, volumes: volumes}
-	endpoint := filepath.Join(config.KubeletDir, "plugins", DriverName, "csi.sock")
+	endpoint := filepath.Join(config.KubeletDir, "plugins", socketName)
 	err = serve(ctx, fail, endpoint, func(s *grpc.Server) {
 		csi.RegisterIdentityServer(s, &identityServer{})
 		csi.RegisterControllerServer(s, controllers)
@@ -63,7 +63,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	// The kubelet calls the endpoint as soon as it sees the registration's socket, so that comes second.
-	err = serve(ctx, fail, filepath.Join(config.KubeletDir, "plugins_registry", DriverName+".sock"), func(s *grpc.Server) {
+	err = serve(ctx, fail, filepath.Join(config.KubeletDir, "plugins_registry", socketName), func(s *grpc.Server) {
 		registration.RegisterRegistrationServer(s, &registrar{endpoint: endpoint})
 	})
 	if err != nil {
@@ -77,6 +77,9 @@ func Run(ctx context.Context, config Config) error {
 	}
 	return nil
 }
+
+// socketName is short: the kernel takes no more than 107 bytes for the whole path.
+const socketName = "csi.sock"
 
 // serve serves on a unix socket in the background until the context ends; it calls fail if it ends otherwise.
 func serve(ctx context.Context, fail func(error), socket string, register func(*grpc.Server)) error {

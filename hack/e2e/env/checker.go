@@ -92,7 +92,7 @@ func (c *Checker) Stop() error {
 	}
 	for _, file := range files {
 		pids, _ := os.ReadFile(file) // a thread, or all, may just have ended
-		for _, text := range strings.Fields(string(pids)) {
+		for text := range strings.FieldsSeq(string(pids)) {
 			if pid, err := strconv.Atoi(text); err == nil {
 				_ = syscall.Kill(pid, syscall.SIGTERM)
 			}

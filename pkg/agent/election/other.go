@@ -116,13 +116,11 @@ func (m *Machine) read() {
 	if m.now.Mono-l.readAt < d.RetryPeriod {
 		return
 	}
-	due := !l.known || l.stale || len(m.disk.Unsettled) > 0 || m.lowered()
+	due := l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+d.RetryPeriod
 	if h := m.hold; h != nil {
-		due = due || h.failed || h.leaving != nil && h.leaving.down && m.sole()
-	} else {
-		due = due || l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+d.RetryPeriod
+		due = h.failed || h.leaving != nil && h.leaving.down && m.sole()
 	}
-	if due {
+	if due || !l.known || l.stale || len(m.disk.Unsettled) > 0 || m.lowered() {
 		l.readAt = m.now.Mono
 		m.do(ReadLease{})
 	}

@@ -230,19 +230,25 @@ func (t *turn) run(ctx context.Context) (phase dbv1.InstancePhase, message strin
 		t.agent.upAt = time.Now().Add(t.options.EngineStart)
 		t.agent.starts++
 	}
+	phase, message = t.started()
+	return phase, message, nil
+}
+
+// started is how an engine is that was started, some time ago.
+func (t *turn) started() (phase dbv1.InstancePhase, message string) {
 	wait, operating := time.Until(t.agent.upAt), t.operating() && t.volume.operationKind == dbv1.OperationRestart
 	switch {
 	case wait <= 0 && operating:
 		t.volume.operation.Phase = dbv1.OperationSucceeded
-		return dbv1.InstanceRunning, "", nil
+		return dbv1.InstanceRunning, ""
 	case wait <= 0:
-		return dbv1.InstanceRunning, "", nil
+		return dbv1.InstanceRunning, ""
 	case operating:
 		t.after(wait)
-		return dbv1.InstanceRestarting, "Restarting, as asked by operation " + t.volume.operation.ID, nil
+		return dbv1.InstanceRestarting, "Restarting, as asked by operation " + t.volume.operation.ID
 	default:
 		t.after(wait)
-		return dbv1.InstanceStarting, "Starting the engine", nil
+		return dbv1.InstanceStarting, "Starting the engine"
 	}
 }
 

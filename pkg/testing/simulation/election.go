@@ -98,8 +98,13 @@ func (t *turn) mayClaim(l *leaseTurn) bool {
 	case l.holder == record.Identity{} && (l.record.Handover == "" || l.record.Handover == t.volume.dataID || forced):
 		return true
 	}
-	pod := find[corev1.Pod](t.pods, cache.NewObjectName(t.pod.Namespace, l.holder.Pod))
-	if pod != nil && string(pod.UID) == l.holder.UID {
+	return t.hasBeenGone(l.holder)
+}
+
+// hasBeenGone is true when the holder's pod is not there since leaseDuration.
+func (t *turn) hasBeenGone(holder record.Identity) bool {
+	pod := find[corev1.Pod](t.pods, cache.NewObjectName(t.pod.Namespace, holder.Pod))
+	if pod != nil && string(pod.UID) == holder.UID {
 		t.agent.goneSince = time.Time{}
 		return false
 	}

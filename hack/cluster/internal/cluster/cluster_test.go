@@ -176,3 +176,14 @@ func TestStopOrderKnowsAllPrograms(t *testing.T) {
 		}
 	}
 }
+
+func TestACacheWithALongPathIsRefused(t *testing.T) {
+	fits := paths.Cache("/" + strings.Repeat("x", 60))
+	if err := fitsSockets(fits); err != nil {
+		t.Error(err)
+	}
+	err := fitsSockets(fits + "y")
+	if err == nil || !strings.Contains(err.Error(), "1 bytes too long") || !strings.Contains(err.Error(), "DATABASE_OPERATOR_CACHE") {
+		t.Errorf("got %v", err)
+	}
+}

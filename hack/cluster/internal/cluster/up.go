@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/platform-io/database-operator/hack/cluster/internal/controlplane"
+	"github.com/platform-io/database-operator/hack/cluster/internal/paths"
 	"github.com/platform-io/database-operator/hack/cluster/internal/pki"
 )
 
@@ -81,6 +82,9 @@ func (c *Cluster) prepare(ctx context.Context, options UpOptions) (state, error)
 	if err != nil {
 		return s, err
 	}
+	if err := fitsSockets(c.cache); err != nil {
+		return s, err
+	}
 	if options.Nodes > MaxNodes {
 		return s, fmt.Errorf("at most %d nodes are possible", MaxNodes)
 	}
@@ -98,6 +102,18 @@ func (c *Cluster) prepare(ctx context.Context, options UpOptions) (state, error)
 		return s, err
 	}
 	return s, c.saveState(s)
+}
+
+// maxSocketPath is how many bytes the kernel takes for the path of a unix socket (unix(7)).
+const maxSocketPath = 107
+
+// fitsSockets refuses a cache whose path is too long for the sockets of a node.
+func fitsSockets(cache paths.Cache) error {
+	longest := newNode(cache, MaxNodes).path("kubelet", "pod-resources", "kubelet.sock")
+	if excess := len(longest) - maxSocketPath; excess > 0 {
+		return fmt.Errorf("the cache's folder %s is %d bytes too long for unix sockets: set DATABASE_OPERATOR_CACHE to a shorter path", cache, excess)
+	}
+	return nil
 }
 
 // freePort returns the preferred port of the loopback device, or another one if something listens there.
