@@ -140,8 +140,11 @@ func configCondition(m *memory, next step) metav1.Condition {
 	return c
 }
 
-// readStorage says how full the volume is. What was said before stands until the truth is a
-// percent away from it, so that a value near a step does not flap.
+// reliefPercent is by how much a volume must be emptier than was said, before that is said.
+const reliefPercent = 3
+
+// readStorage says how full the volume is. What was said before stands until it is a percent fuller, or some
+// percent emptier: a log that is recycled makes a volume emptier and fuller all the time.
 func readStorage(dir string, before *dbv1.InstanceStorageStatus) *dbv1.InstanceStorageStatus {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Blocks == 0 {
@@ -154,7 +157,7 @@ func readStorage(dir string, before *dbv1.InstanceStorageStatus) *dbv1.InstanceS
 
 func storageStatus(used, capacity int64, before *dbv1.InstanceStorageStatus) *dbv1.InstanceStorageStatus {
 	percent := max(capacity/100, 1)
-	if before != nil && before.CapacityBytes == capacity && max(used-before.UsedBytes, before.UsedBytes-used) < percent {
+	if before != nil && before.CapacityBytes == capacity && used-before.UsedBytes < percent && before.UsedBytes-used < reliefPercent*percent {
 		return before
 	}
 	return &dbv1.InstanceStorageStatus{UsedBytes: (used + percent - 1) / percent * percent, CapacityBytes: capacity}

@@ -15,7 +15,9 @@ func TestStorageIsSaidInPercentsAndDoesNotFlap(t *testing.T) {
 		"a little more":                    {60, 61, 60},
 		"a little less":                    {60, 51, 60},
 		"a percent more":                   {60, 70, 70},
-		"a percent less":                   {60, 50, 50},
+		"a percent less":                   {60, 50, 60},
+		"nearly three percent less":        {60, 31, 60},
+		"three percent less":               {60, 30, 30},
 		"a volume that filled in one step": {60, 995, 1000},
 	} {
 		var before *dbv1.InstanceStorageStatus

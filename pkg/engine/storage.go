@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -25,10 +26,12 @@ import (
 //  3. When all claims ask for that size, the StatefulSet, whose claim templates cannot change, is deleted
 //     without its pods. It is made anew when it is gone, and takes the pods over.
 
-// How full a volume may be, in percent.
+// How full a volume may be, in percent. What was said of a volume is taken back when it is relief below that:
+// logs come and go, and who is warned must not be told the contrary a moment later.
 const (
 	fillingPercent  = 80
 	criticalPercent = 90
+	reliefPercent   = 5
 )
 
 // planStorage makes volumes as large as they are to be.
@@ -219,11 +222,18 @@ func (p *planner) resizing(name string) (reason, message string) {
 // filling says how full a volume is, and what to do. While nobody knows, what was known stays.
 func (p *planner) filling(name string) (reason, message string) {
 	claim := naming.Claim(name)
-	if p.report(name) == nil {
-		return p.wasFilling(claim)
+	before, said := p.wasFilling(claim)
+	if report := p.report(name); report == nil || report.Storage == nil {
+		return before, said
 	}
-	full := p.fullness(name)
-	if full < fillingPercent {
+	full, warnAt, criticalAt := p.fullness(name), int64(fillingPercent), int64(criticalPercent)
+	if before != "" {
+		warnAt -= reliefPercent
+	}
+	if before == dbv1.ReasonVolumeNearlyFull {
+		criticalAt -= reliefPercent
+	}
+	if full < warnAt {
 		return "", ""
 	}
 	message = fmt.Sprintf("volume %s is %d%% full; ", claim, full)
@@ -238,21 +248,19 @@ func (p *planner) filling(name string) (reason, message string) {
 	default:
 		message += "it grows by itself as soon as its last growth has arrived"
 	}
-	if full >= criticalPercent {
+	if full >= criticalAt {
 		return dbv1.ReasonVolumeNearlyFull, message + ". When it is full, the database stops."
 	}
 	return dbv1.ReasonVolumeFilling, message
 }
 
-// wasFilling is what was last said of a volume of which nobody tells how full it is now.
+// wasFilling is what was last said of a volume that fills up, "" when nothing was.
 func (p *planner) wasFilling(claim string) (reason, message string) {
-	for _, c := range p.status.Conditions {
-		isFilling := c.Reason == dbv1.ReasonVolumeFilling || c.Reason == dbv1.ReasonVolumeNearlyFull
-		if c.Type == dbv1.ConditionStorageReady && isFilling && strings.Contains(c.Message, "volume "+claim+" ") {
-			return c.Reason, c.Message
-		}
+	c := meta.FindStatusCondition(p.Database.Status.Conditions, dbv1.ConditionStorageReady)
+	if c == nil || c.Reason != dbv1.ReasonVolumeFilling && c.Reason != dbv1.ReasonVolumeNearlyFull || !strings.Contains(c.Message, "volume "+claim+" ") {
+		return "", ""
 	}
-	return "", ""
+	return c.Reason, c.Message
 }
 
 // isTerminating is true while the StatefulSet of a group is going: another of that name can only be made

@@ -196,3 +196,38 @@ func TestAFullVolumeStaysFullWhileNobodyKnowsBetter(t *testing.T) {
 		t.Errorf("events %v", reasons)
 	}
 }
+
+// Logs come and go: a warning is not taken back and given again all the time.
+func TestAVolumeNearAThresholdIsWarnedOfOnce(t *testing.T) {
+	s := settled(replicated(2), sized("1Gi", nil))
+	var warnings []string
+	for _, step := range []struct {
+		used int64
+		want string
+	}{
+		{790, "True AsExpected"},
+		{800, "False VolumeFilling"},
+		{780, "False VolumeFilling"},
+		{810, "False VolumeFilling"},
+		{900, "False VolumeNearlyFull"},
+		{870, "False VolumeNearlyFull"},
+		{840, "False VolumeFilling"},
+		{890, "False VolumeFilling"},
+		{740, "True AsExpected"},
+		{790, "True AsExpected"},
+	} {
+		s.uses("db-1", step.used)
+		p := s.plan()
+		if got := condition(p, dbv1.ConditionStorageReady); got != step.want {
+			t.Errorf("at %d: StorageReady is %s, want %s", step.used, got, step.want)
+		}
+		for _, e := range engine.Transitions(&s.Database.Status, &p.Status) {
+			warnings = append(warnings, e.Reason)
+		}
+		s.Database.Status = *p.Status.DeepCopy()
+	}
+	want := []string{"Provisioned", "Ready", "VolumeFilling", "VolumeNearlyFull", "VolumeFilling"}
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Error(diff)
+	}
+}
