@@ -20,11 +20,13 @@ type AuthSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
 	Database string `json:"database,omitempty"`
 
-	// Publication of the credentials in Consul KV. Default: none.
+	// Publication of the credentials in Consul KV. Default: none. Not in this release: they are in their
+	// Secret alone, and condition ConsulSynced says so.
 	// +optional
 	Consul *ConsulSpec `json:"consul,omitempty"`
 
-	// Regular change of the application account's password. Default: none.
+	// Regular change of the application account's password. Default: none. Not in this release: the
+	// password stays, and condition RotationReady says so.
 	// +optional
 	RotationPolicy *RotationPolicy `json:"rotationPolicy,omitempty"`
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // DatabaseBackup is one backup of a Database, on demand or scheduled; together they are the
-// catalogue. Deleting one deletes what it stored.
+// catalogue. Deleting one deletes what it stored. Not in this release: nobody takes backups yet.
 //
 // +genclient
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object

@@ -108,7 +108,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.backup) || !has(self.backup.method) || self.backup.method != 'Incremental' || self.version.matches('^(1[7-9]|[2-9][0-9]|[1-9][0-9][0-9]+)([.]|$)')",message="spec.backup.method Incremental needs PostgreSQL 17 or later, because older servers cannot tell what changed; use WAL, which also restores to any point in time"
 // +kubebuilder:validation:XValidation:rule="self.engine == 'PostgreSQL' || !has(self.restore) || !(has(self.restore.lsn) || has(self.restore.transactionID) || has(self.restore.restorePoint))",message="spec.restore.lsn, transactionID and restorePoint are for PostgreSQL alone, because only its log has them; use pointInTime"
 // +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || !has(self.restore) || !has(self.restore.pointInTime)",message="spec.restore.pointInTime is not possible for Elasticsearch, because it has snapshots and no log; name the DatabaseBackup of the time that you want in backupName"
-// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['postgres', 'public', 'none', 'replication', 'db_replication', 'monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that PostgreSQL or the operator has for itself; choose another, as app"
+// +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['postgres', 'public', 'none', 'replication', 'db_replication', 'walreceiver', 'monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that PostgreSQL or the operator has for itself; choose another, as app"
 // +kubebuilder:validation:XValidation:rule="self.engine != 'PostgreSQL' || !has(self.auth) || ((!has(self.auth.username) || !self.auth.username.startsWith('pg_')) && (!has(self.auth.database) || !self.auth.database.startsWith('pg_')))",message="spec.auth.username and spec.auth.database must not begin with pg_, because PostgreSQL keeps those names for itself; choose another, as app"
 // +kubebuilder:validation:XValidation:rule="self.engine != 'MongoDB' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['admin', 'root', 'replication', 'monitoring', 'backup', 'operator', '__system'])",message="spec.auth.username must not be the name of an account that MongoDB or the operator has for itself; choose another, as app"
 // +kubebuilder:validation:XValidation:rule="self.engine != 'Redis' || !has(self.auth) || !has(self.auth.username) || !(self.auth.username in ['default', 'replication', 'monitoring', 'backup', 'operator'])",message="spec.auth.username must not be the name of an account that Redis or the operator has for itself; choose another, as app"
@@ -118,14 +118,16 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.engine != 'MongoDB' || !has(self.auth) || !has(self.auth.database) || !(self.auth.database in ['admin', 'local', 'config'])",message="spec.auth.database must not be a database that MongoDB has for itself; choose another, or leave it out for the account's name"
 type DatabaseSpec struct {
 	// Database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. Required; it can
-	// not be changed: back up, and restore into a new Database.
+	// not be changed: back up, and restore into a new Database. This release runs PostgreSQL; with
+	// another engine nothing is made, and condition Provisioned says so.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.engine cannot be changed, because no engine can read another's data; dump the data, and load it into a new Database of the other engine"
 	Engine Engine `json:"engine"`
 
 	// Engine version, as "15", "15.4" or "7.0.14"; it picks the image tag. Quote it, or YAML
 	// reads a number. Required; at most 32 characters. It never goes down: a version below
-	// status.currentVersion is refused.
+	// status.currentVersion is refused. Not in this release: another major version of a database that
+	// exists; condition UpToDate says so.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
@@ -171,7 +173,8 @@ type DatabaseSpec struct {
 
 	// Backups: when they are taken, how, where they are stored, for how long they are kept, and how it
 	// is proved that they can be restored. Every backup is a DatabaseBackup; one on demand is made by
-	// creating such an object. Default: none.
+	// creating such an object. Default: none. Not in this release: no backup is taken, and condition
+	// BackupConfigured says so.
 	// +optional
 	Backup *BackupSpec `json:"backup,omitempty"`
 
@@ -184,7 +187,8 @@ type DatabaseSpec struct {
 	// +optional
 	Maintenance *MaintenanceSpec `json:"maintenance,omitempty"`
 
-	// Metrics, logs and traces of the instances. Default: metrics on, logs in JSON, no traces.
+	// Metrics, logs and traces of the instances. Default: metrics on, logs in JSON, no traces. See
+	// below for what is built.
 	// +optional
 	Observability *ObservabilitySpec `json:"observability,omitempty"`
 
@@ -209,7 +213,7 @@ type DatabaseSpec struct {
 	EngineConfig map[string]ConfigValue `json:"engineConfig,omitempty"`
 
 	// How this Database is first filled: from a backup, at a point in time. Ignored once it
-	// has data. Default: empty.
+	// has data. Default: empty. Not in this release: nothing is created, and condition Restored says so.
 	// +optional
 	Restore *RestoreSpec `json:"restore,omitempty"`
 

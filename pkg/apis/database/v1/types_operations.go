@@ -14,7 +14,8 @@ type MaintenanceSpec struct {
 	// +kubebuilder:validation:MaxItems=21
 	Windows []MaintenanceWindow `json:"windows,omitempty"`
 
-	// Take newer patch versions by itself, inside a window. Default: false.
+	// Take newer patch versions by itself, inside a window. Default: false. Not in this release: set
+	// spec.version; condition MaintenanceReady says so.
 	// +optional
 	AutoUpgrade bool `json:"autoUpgrade,omitempty"`
 }
@@ -52,7 +53,8 @@ type MaintenanceWindow struct {
 
 // ObservabilitySpec describes metrics, logs and traces of the instances.
 type ObservabilitySpec struct {
-	// Prometheus metrics of the engine. Default: on.
+	// Prometheus metrics of the engine. Default: on. Not in this release: only the agent's own are
+	// served, on port 8008, and condition MetricsReady says so to whoever sets this.
 	// +optional
 	Metrics *MetricsSpec `json:"metrics,omitempty"`
 
@@ -60,7 +62,8 @@ type ObservabilitySpec struct {
 	// +optional
 	Logging *LoggingSpec `json:"logging,omitempty"`
 
-	// OpenTelemetry traces of the agent. Default: off.
+	// OpenTelemetry traces of the agent. Default: off. Not in this release: none are sent, and condition
+	// MetricsReady says so.
 	// +optional
 	Tracing *TracingSpec `json:"tracing,omitempty"`
 }
@@ -148,13 +151,14 @@ type LifecycleSpec struct {
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
-	// While true the instances are stopped and the volumes are kept. Default: false.
+	// While true the instances are stopped and the volumes are kept. Default: false. Not in this
+	// release: the database runs on, and condition MaintenanceReady says so.
 	// +optional
 	Hibernated bool `json:"hibernated,omitempty"`
 
 	// What happens to the data when the Database is deleted: Retain keeps volumes, credentials
 	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials.
-	// Default: Retain.
+	// Default: Retain. Not in this release: backups, so that with Snapshot the deletion waits, and says so.
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`

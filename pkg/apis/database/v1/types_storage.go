@@ -21,7 +21,7 @@ type StorageSpec struct {
 	// +optional
 	Size *resource.Quantity `json:"size,omitempty"`
 
-	// Whether the class supports CSI snapshots. Default: false.
+	// Whether the class supports CSI snapshots, for backups. Default: false.
 	// +optional
 	Snapshots bool `json:"snapshots,omitempty"`
 
@@ -75,7 +75,8 @@ type NetworkingSpec struct {
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 
-	// Encryption of client connections. Default: off.
+	// Encryption of client connections. Default: off. Not in this release: connections are not
+	// encrypted, and condition TLSReady says so.
 	// +optional
 	TLS *TLSSpec `json:"tls,omitempty"`
 

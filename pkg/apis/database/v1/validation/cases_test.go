@@ -263,6 +263,7 @@ var ruleCases = []ruleCase{
 	{rule: "restore-source-path", wrong: "a source without its namespace", at: "spec.restore.source.database", bad: restore(dbv1.RestoreSpec{Source: source("db", s3())})},
 
 	{rule: "username-postgresql", wrong: "PostgreSQL's superuser", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "postgres"})},
+	{rule: "username-postgresql", wrong: "a process of the engine", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "walreceiver"})},
 	{rule: "username-postgresql", wrong: "the account of replicas", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "db_replication"})},
 	{rule: "username-pg", wrong: "a name of PostgreSQL's", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "pg_monitor"})},
 	{rule: "username-mongodb", wrong: "MongoDB's administrator", engine: dbv1.MongoDB, at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "admin"})},

@@ -17,10 +17,11 @@ var (
 	dots          = regexp.MustCompile(`(^|/)[.]{1,2}(/|$)`)
 )
 
-// Names that an engine, or the operator in it, has for itself.
+// Names that an engine, or the operator in it, has for itself. PostgreSQL shows a session of walreceiver as a
+// process of its own of that name, and those are stopped when a replica must not receive any more.
 var (
 	reservedUsers = map[dbv1.Engine][]string{
-		dbv1.PostgreSQL:    {"postgres", "public", "none", "replication", "db_replication", "monitoring", "backup", "operator"},
+		dbv1.PostgreSQL:    {"postgres", "public", "none", "replication", "db_replication", "walreceiver", "monitoring", "backup", "operator"},
 		dbv1.MongoDB:       {"admin", "root", "replication", "monitoring", "backup", "operator", "__system"},
 		dbv1.Redis:         {"default", "replication", "monitoring", "backup", "operator"},
 		dbv1.Elasticsearch: {"elastic", "kibana", "kibana_system", "logstash_system", "beats_system", "apm_system", "remote_monitoring_user", "monitoring", "backup", "operator"},
@@ -51,7 +52,7 @@ func Username(engine dbv1.Engine, name string) string {
 
 // authRules are about the application account, Consul and rotation.
 var authRules = []Rule{
-	userRule(dbv1.PostgreSQL, `'postgres', 'public', 'none', 'replication', 'db_replication', 'monitoring', 'backup', 'operator'`),
+	userRule(dbv1.PostgreSQL, `'postgres', 'public', 'none', 'replication', 'db_replication', 'walreceiver', 'monitoring', 'backup', 'operator'`),
 	{
 		ID: "username-pg", Paths: []string{"spec"},
 		CEL: `self.engine != 'PostgreSQL' || !has(self.auth) || ((!has(self.auth.username) || !self.auth.username.startsWith('pg_')) && (!has(self.auth.database) || !self.auth.database.startsWith('pg_')))`,

@@ -16,9 +16,11 @@ type AuthSpecApplyConfiguration struct {
 	// Name of the database that the account owns. Default: the account's name; at most 63
 	// characters: a letter or _, then letters, digits, _ or -. Redis and Elasticsearch ignore it.
 	Database *string `json:"database,omitempty"`
-	// Publication of the credentials in Consul KV. Default: none.
+	// Publication of the credentials in Consul KV. Default: none. Not in this release: they are in their
+	// Secret alone, and condition ConsulSynced says so.
 	Consul *ConsulSpecApplyConfiguration `json:"consul,omitempty"`
-	// Regular change of the application account's password. Default: none.
+	// Regular change of the application account's password. Default: none. Not in this release: the
+	// password stays, and condition RotationReady says so.
 	RotationPolicy *RotationPolicyApplyConfiguration `json:"rotationPolicy,omitempty"`
 }
 

@@ -18,7 +18,7 @@ import (
 // with apply.
 //
 // DatabaseBackup is one backup of a Database, on demand or scheduled; together they are the
-// catalogue. Deleting one deletes what it stored.
+// catalogue. Deleting one deletes what it stored. Not in this release: nobody takes backups yet.
 type DatabaseBackupApplyConfiguration struct {
 	metav1.TypeMetaApplyConfiguration `json:""`
 	// Standard object metadata.

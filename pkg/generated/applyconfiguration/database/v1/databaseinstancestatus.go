@@ -39,7 +39,8 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	Timeline *int64 `json:"timeline,omitempty"`
 	// Position in the engine's log.
 	Position *string `json:"position,omitempty"`
-	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary.
+	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary, and
+	// while it is not known.
 	LagBytes *int64 `json:"lagBytes,omitempty"`
 	// Where the instance stands in replication. Only of engines that elect through a Lease.
 	Replication *InstanceReplicationStatusApplyConfiguration `json:"replication,omitempty"`

@@ -16,11 +16,13 @@ import (
 // DatabaseSpec says what the user wants.
 type DatabaseSpecApplyConfiguration struct {
 	// Database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. Required; it can
-	// not be changed: back up, and restore into a new Database.
+	// not be changed: back up, and restore into a new Database. This release runs PostgreSQL; with
+	// another engine nothing is made, and condition Provisioned says so.
 	Engine *databasev1.Engine `json:"engine,omitempty"`
 	// Engine version, as "15", "15.4" or "7.0.14"; it picks the image tag. Quote it, or YAML
 	// reads a number. Required; at most 32 characters. It never goes down: a version below
-	// status.currentVersion is refused.
+	// status.currentVersion is refused. Not in this release: another major version of a database that
+	// exists; condition UpToDate says so.
 	Version *string `json:"version,omitempty"`
 	// Full reference of the engine's image, as "registry.example.com/postgres:15.4"; it replaces
 	// the image that engine and version give. It must hold the engine of spec.version. Default:
@@ -44,14 +46,16 @@ type DatabaseSpecApplyConfiguration struct {
 	Networking *NetworkingSpecApplyConfiguration `json:"networking,omitempty"`
 	// Backups: when they are taken, how, where they are stored, for how long they are kept, and how it
 	// is proved that they can be restored. Every backup is a DatabaseBackup; one on demand is made by
-	// creating such an object. Default: none.
+	// creating such an object. Default: none. Not in this release: no backup is taken, and condition
+	// BackupConfigured says so.
 	Backup *BackupSpecApplyConfiguration `json:"backup,omitempty"`
 	// The application account and its database, their publication in Consul and their
 	// rotation. Default: an account called app, which owns a database of the same name.
 	Auth *AuthSpecApplyConfiguration `json:"auth,omitempty"`
 	// When disruptive steps may happen. Default: at any time.
 	Maintenance *MaintenanceSpecApplyConfiguration `json:"maintenance,omitempty"`
-	// Metrics, logs and traces of the instances. Default: metrics on, logs in JSON, no traces.
+	// Metrics, logs and traces of the instances. Default: metrics on, logs in JSON, no traces. See
+	// below for what is built.
 	Observability *ObservabilitySpecApplyConfiguration `json:"observability,omitempty"`
 	// Pause, hibernation, and what happens to the data when the Database is deleted.
 	// Default: running, and Retain.
@@ -65,7 +69,7 @@ type DatabaseSpecApplyConfiguration struct {
 	// memory settings from resources.
 	EngineConfig map[string]databasev1.ConfigValue `json:"engineConfig,omitempty"`
 	// How this Database is first filled: from a backup, at a point in time. Ignored once it
-	// has data. Default: empty.
+	// has data. Default: empty. Not in this release: nothing is created, and condition Restored says so.
 	Restore *RestoreSpecApplyConfiguration `json:"restore,omitempty"`
 	// Where pods may run, and their security context. Default: anywhere, restricted.
 	Scheduling *SchedulingSpecApplyConfiguration `json:"scheduling,omitempty"`

@@ -17,11 +17,12 @@ type LifecycleSpecApplyConfiguration struct {
 	// While true the operator changes nothing about this Database and still reports; failover
 	// goes on. Default: false.
 	Paused *bool `json:"paused,omitempty"`
-	// While true the instances are stopped and the volumes are kept. Default: false.
+	// While true the instances are stopped and the volumes are kept. Default: false. Not in this
+	// release: the database runs on, and condition MaintenanceReady says so.
 	Hibernated *bool `json:"hibernated,omitempty"`
 	// What happens to the data when the Database is deleted: Retain keeps volumes, credentials
 	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials.
-	// Default: Retain.
+	// Default: Retain. Not in this release: backups, so that with Snapshot the deletion waits, and says so.
 	DeletionPolicy *databasev1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 

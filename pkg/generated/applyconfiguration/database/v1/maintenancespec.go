@@ -13,7 +13,8 @@ type MaintenanceSpecApplyConfiguration struct {
 	// Windows in which disruptive steps (restarts, switchovers, upgrades) may happen. With none,
 	// they may happen at any time. Default: none; at most 21.
 	Windows []MaintenanceWindowApplyConfiguration `json:"windows,omitempty"`
-	// Take newer patch versions by itself, inside a window. Default: false.
+	// Take newer patch versions by itself, inside a window. Default: false. Not in this release: set
+	// spec.version; condition MaintenanceReady says so.
 	AutoUpgrade *bool `json:"autoUpgrade,omitempty"`
 }
 

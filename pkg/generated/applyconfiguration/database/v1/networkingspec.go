@@ -19,7 +19,8 @@ type NetworkingSpecApplyConfiguration struct {
 	// Port that clients connect to. Default: the engine's own (PostgreSQL 5432, MongoDB 27017, Redis 6379,
 	// Elasticsearch 9200, SQLite 8080); 1024 to 65535, and not one of the agent's (8008, 8009).
 	Port *int32 `json:"port,omitempty"`
-	// Encryption of client connections. Default: off.
+	// Encryption of client connections. Default: off. Not in this release: connections are not
+	// encrypted, and condition TLSReady says so.
 	TLS *TLSSpecApplyConfiguration `json:"tls,omitempty"`
 	// Annotations of the client Services, as cloud load balancers read them. Default: none; at
 	// most 64.

@@ -10,11 +10,13 @@ package v1
 //
 // ObservabilitySpec describes metrics, logs and traces of the instances.
 type ObservabilitySpecApplyConfiguration struct {
-	// Prometheus metrics of the engine. Default: on.
+	// Prometheus metrics of the engine. Default: on. Not in this release: only the agent's own are
+	// served, on port 8008, and condition MetricsReady says so to whoever sets this.
 	Metrics *MetricsSpecApplyConfiguration `json:"metrics,omitempty"`
 	// Logs of agent and engine. Default: level info, in JSON.
 	Logging *LoggingSpecApplyConfiguration `json:"logging,omitempty"`
-	// OpenTelemetry traces of the agent. Default: off.
+	// OpenTelemetry traces of the agent. Default: off. Not in this release: none are sent, and condition
+	// MetricsReady says so.
 	Tracing *TracingSpecApplyConfiguration `json:"tracing,omitempty"`
 }
 

@@ -20,7 +20,7 @@ type StorageSpecApplyConfiguration struct {
 	// Size of the volume of each instance, as "10Gi". Greater than zero. It can grow where the
 	// class allows expansion; it never shrinks. Required, except for a Redis that keeps nothing on disk.
 	Size *resource.Quantity `json:"size,omitempty"`
-	// Whether the class supports CSI snapshots. Default: false.
+	// Whether the class supports CSI snapshots, for backups. Default: false.
 	Snapshots *bool `json:"snapshots,omitempty"`
 	// Grow the volumes before they fill. Default: off.
 	AutoGrow *AutoGrowSpecApplyConfiguration `json:"autoGrow,omitempty"`
