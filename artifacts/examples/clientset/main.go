@@ -27,8 +27,8 @@ import (
 const fieldManager = "clientset-example"
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "file that says how to reach the cluster; without it, the service account of the pod")
-	namespace := flag.String("namespace", "default", "namespace of the Databases")
+	kubeconfig := flag.String("kubeconfig", "", "file that says how to reach the cluster; without it, as kubectl: KUBECONFIG, ~/.kube/config, or the service account of the pod")
+	namespace := flag.String("namespace", "", "namespace of the Databases; without it, the one of the kubeconfig's context")
 	create := flag.String("create", "", "name of a PostgreSQL to create first; if it exists, it is made to have a volume of 10Gi")
 	watch := flag.Bool("watch", true, "keep watching until interrupted")
 	flag.Parse()
@@ -42,9 +42,17 @@ func main() {
 func run(kubeconfig, namespace, create string, watch bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	cluster := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil)
+	config, err := cluster.ClientConfig()
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	if namespace == "" {
+		if namespace, _, err = cluster.Namespace(); err != nil {
+			return fmt.Errorf("read the kubeconfig: %w", err)
+		}
 	}
 	client, err := versioned.NewForConfig(config)
 	if err != nil {
@@ -127,6 +135,18 @@ func show(what string, o any) {
 	}
 }
 
+// describe says what is known: a Database that the operator has not looked at has no status yet.
 func describe(db *dbv1.Database) string {
-	return fmt.Sprintf("%s/%s: %s %s, %s, ready %q, at %q", db.Namespace, db.Name, db.Spec.Engine, dbv1.Image(db), db.Status.Phase, db.Status.Ready, db.Status.Endpoint)
+	text := fmt.Sprintf("%s/%s: %s %s", db.Namespace, db.Name, db.Spec.Engine, db.Spec.Version)
+	if db.Status.Phase == "" {
+		return text + ", the operator has not looked at it yet"
+	}
+	text += ", " + string(db.Status.Phase)
+	if db.Status.Ready != "" {
+		text += ", " + db.Status.Ready + " ready"
+	}
+	if db.Status.Endpoint != "" {
+		text += ", at " + db.Status.Endpoint
+	}
+	return text
 }

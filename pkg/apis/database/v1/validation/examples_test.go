@@ -14,6 +14,7 @@ import (
 var examples = map[string]string{
 	"db_v1_database.yaml":      "postgres-sample",
 	"postgres-basic.yaml":      "postgres-basic",
+	"postgres-replicated.yaml": "postgres-replicated",
 	"postgres-production.yaml": "prod-postgres",
 	"mongodb-replicated.yaml":  "mongodb-replicated",
 	"redis-cluster.yaml":       "redis-cluster",
