@@ -121,15 +121,25 @@ func (p *planner) judgePrimary() string {
 		p.requeueAt(p.LeaseSince.Add(p.election.duration))
 	}
 	for _, name := range p.existing {
-		report := p.report(name)
-		if report == nil || !report.Ready || report.Role != dbv1.RolePrimary || p.Pods[name].Labels[naming.LabelRole] != string(dbv1.RolePrimary) || !p.mayReign(name) {
-			continue
-		}
-		if p.election.duration > 0 && !p.silent || p.election.duration == 0 && p.isPodReady(name) {
+		if p.saysItReigns(name) && p.mayReign(name) && p.lives(name) {
 			return name
 		}
 	}
 	return ""
+}
+
+// saysItReigns is true for an instance whose agent says that it takes writes, and has labelled its pod.
+func (p *planner) saysItReigns(name string) bool {
+	report := p.report(name)
+	return report != nil && report.Ready && report.Role == dbv1.RolePrimary && p.Pods[name].Labels[naming.LabelRole] == string(dbv1.RolePrimary)
+}
+
+// lives is true when what the agent of a primary said is known to hold still.
+func (p *planner) lives(name string) bool {
+	if p.election.duration > 0 {
+		return !p.silent
+	}
+	return p.isPodReady(name)
 }
 
 // mayReign is true when the Lease does not speak against an instance. A Lease that is gone or cannot

@@ -109,7 +109,7 @@ func (p *planner) obstacle() (reason, message string) {
 		return dbv1.ReasonAdoptionRequired, p.identity.foreign
 	}
 	for _, gap := range p.engine.Gaps(p.Database) {
-		if gap.Blocking && !(runs && p.wasProvisioned()) {
+		if gap.Blocking && (!runs || !p.wasProvisioned()) {
 			return dbv1.ReasonNotSupported, gap.Message
 		}
 	}
@@ -284,24 +284,38 @@ func (p *planner) illness(status, kind string) dbv1.HealthStatus {
 }
 
 func (p *planner) phase() dbv1.DatabasePhase {
-	updating := p.reasonOf(dbv1.ConditionUpToDate)
+	isReady := p.isTrue(dbv1.ConditionReady)
 	switch {
 	case p.Database.Spec.Lifecycle.Paused:
 		return dbv1.PhasePaused
-	case !p.wasProvisioned() && (p.identity.foreign != "" || p.blocked()):
+	case p.cannotBeMade():
 		return dbv1.PhaseFailed
-	case p.reasonOf(dbv1.ConditionReady) == dbv1.ReasonProvisioning, p.status.CurrentVersion == "" && !p.isTrue(dbv1.ConditionReady):
+	case !isReady && p.isBeingMade():
 		return dbv1.PhaseProvisioning
-	case p.isTrue(dbv1.ConditionReady) && p.isGrowing():
+	case isReady && p.isGrowing():
 		return dbv1.PhaseScaling
-	case updating == dbv1.ReasonRestarting || updating == dbv1.ReasonConfigPending:
+	case p.isUpdating():
 		return dbv1.PhaseUpdating
-	case len(p.leaving()) > 0 && p.isTrue(dbv1.ConditionReady):
+	case isReady && len(p.leaving()) > 0:
 		return dbv1.PhaseScaling
-	case !p.isTrue(dbv1.ConditionReady) || p.status.ReadyReplicas < dbv1.Replicas(p.Database):
+	case !isReady || p.status.ReadyReplicas < dbv1.Replicas(p.Database):
 		return dbv1.PhaseDegraded
 	}
 	return dbv1.PhaseReady
+}
+
+func (p *planner) cannotBeMade() bool {
+	return !p.wasProvisioned() && (p.identity.foreign != "" || p.blocked())
+}
+
+func (p *planner) isUpdating() bool {
+	why := p.reasonOf(dbv1.ConditionUpToDate)
+	return why == dbv1.ReasonRestarting || why == dbv1.ReasonConfigPending
+}
+
+// isBeingMade is true until the first instances serve.
+func (p *planner) isBeingMade() bool {
+	return p.status.CurrentVersion == "" || p.reasonOf(dbv1.ConditionReady) == dbv1.ReasonProvisioning
 }
 
 func (p *planner) reasonOf(kind string) string {
