@@ -86,3 +86,15 @@ func TestTheFirstReplicasOfADatabaseThatIsReady(t *testing.T) {
 		{"it serves, too", serves("db-2"), dbv1.PhaseReady, "True AsExpected"},
 	})
 }
+
+func TestTheOnlyReplicaIsRestarted(t *testing.T) {
+	s := settled(replicated(2))
+	s.Database.Status = s.plan().Status
+	follow(t, s, []step{
+		{"its pod is to be made anew", moreMemory, dbv1.PhaseUpdating, "True AsExpected"},
+		{"its pod is away", func(s scene) { s.stopped("db-1") }, dbv1.PhaseUpdating, "True AsExpected"},
+	})
+	s = settled(replicated(2))
+	s.Database.Status = s.plan().Status
+	follow(t, s, []step{{"its pod goes by itself", func(s scene) { s.stopped("db-1") }, dbv1.PhaseDegraded, "False InstanceNotReady"}})
+}

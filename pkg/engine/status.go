@@ -211,7 +211,8 @@ func (p *planner) serving() metav1.Condition {
 }
 
 // lonely says that of several instances only the primary serves, so that whoever reads from replicas finds
-// none, and the next failure is an outage. It is "" also while a Database that was ready gets its first replicas.
+// none, and the next failure is an outage. It is "" also while a Database that was ready gets its first replicas,
+// or has its only one restarted.
 func (p *planner) lonely() string {
 	names := p.shape.InstanceNames()
 	if len(names) < 2 {
@@ -227,7 +228,8 @@ func (p *planner) lonely() string {
 			trouble = p.instanceTrouble(name)
 		}
 	}
-	if p.isGrowing() && meta.IsStatusConditionTrue(p.Database.Status.Conditions, dbv1.ConditionReady) {
+	planned := p.isGrowing() || p.reasonOf(dbv1.ConditionUpToDate) == dbv1.ReasonRestarting
+	if planned && meta.IsStatusConditionTrue(p.Database.Status.Conditions, dbv1.ConditionReady) {
 		return ""
 	}
 	return fmt.Sprintf("only %s of %d instances serves; Service %s leads to no replica: %s", p.primary, len(names), naming.ReadOnlyService(p.Database.Name), trouble)

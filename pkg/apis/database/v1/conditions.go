@@ -3,7 +3,7 @@ package v1
 // The types of a Database's conditions. True is always the good state; a False or Unknown
 // condition's message says what is wrong and what to do.
 const (
-	// ConditionReady: clients can read and write.
+	// ConditionReady: clients can read and write; where there are to be replicas, at least one serves, too.
 	ConditionReady = "Ready"
 	// ConditionProvisioned: every object that the Database needs exists and is its own.
 	ConditionProvisioned = "Provisioned"
