@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,9 @@ import (
 //  4. The database must be as it should be again, within a bounded time and without help.
 //  5. The client stops, and its log is compared with the rows: nothing that was acknowledged is lost, at no time two primaries
 //     acknowledged, and nobody waited longer than the fault may last for clients. The claims are those that were there before.
+//
+// What is done on purpose (changes_test.go) goes the same way: it differs in that clients may notice little of it, and that
+// those who read from replicas may not notice anything.
 //
 // Node faults are not for other tests' ears: these tests run before the parallel ones, one fault at a time.
 
@@ -57,6 +61,10 @@ type fault struct {
 	after after
 	// gap is the longest that no write may be acknowledged.
 	gap time.Duration
+	// planned: it is no fault, but done on purpose. Clients read through the read-only Service, too, and that never stops.
+	planned bool
+	// terms is how many terms of primaries may acknowledge writes; 0 for any number. Another one means that all clients had to connect again.
+	terms int
 	// harmless: no request fails.
 	harmless bool
 	// isolates: the old primary is cut off, and a client beside it goes on writing to it. It must have stopped before another begins.
@@ -65,8 +73,8 @@ type fault struct {
 	newClaim bool
 	// defect is why the test fails today. Then it runs only when its name was asked for.
 	defect string
-	// seen looks at what else the clients saw, and says what is wrong.
-	seen func(*report) string
+	// seen looks at how the instances are then, and at what else the clients saw, and says what is wrong.
+	seen func(*group, *report) string
 }
 
 type report = history.Report
@@ -107,9 +115,13 @@ type faulted struct {
 	was string
 	// node is the primary's, and client the one of the checking client.
 	node, client string
-	dir, uri     string
-	began        time.Time
-	checkers     []*env.Checker
+	dir          string
+	// uri is the file with the address of the Service, and readOnly that with the one of the replicas.
+	uri, readOnly string
+	began         time.Time
+	checkers      []*env.Checker
+	// isolation is what both sides of a primary that was cut off did.
+	isolation *results.Isolation
 }
 
 func newBed(t *testing.T, b *bed) *bed {
@@ -118,6 +130,9 @@ func newBed(t *testing.T, b *bed) *bed {
 		t.Skip("it breaks nodes, which it can do only on the local cluster: unset KUBECONFIG")
 	}
 	if err := cluster.BuildChecker(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.BuildPlugin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.giveUp)
@@ -186,18 +201,12 @@ func (b *bed) befall(t *testing.T, what *fault) {
 	s, g := b.database(t)
 	f := b.prepare(s, g)
 	claims := s.claims("")
-	run := results.Run{Fault: what.name, Database: b.name, Start: time.Now()}
-	if measured.Runs == nil {
-		measured.Machine = machine.Describe(s.ctx)
-	}
+	run := results.Run{Fault: what.name, Planned: what.planned, Database: b.name, Start: time.Now()}
 	t.Cleanup(func() {
 		run.Failed = run.Failed || t.Failed()
-		measured.Runs = append(measured.Runs, run)
-		if *resultsFile != "" {
-			save(t)
-		}
+		measure(t, run)
 	})
-	f.write()
+	f.write(what.planned)
 	f.began = time.Now()
 	what.cause(f)
 	ended := time.Now()
@@ -208,10 +217,28 @@ func (b *bed) befall(t *testing.T, what *fault) {
 	run.Report = f.verify()
 	nameInstances(&run.Report, g, after)
 	run.Failed = !f.judge(what, after, &run.Report)
+	run.Isolation = f.isolation
 	if !what.newClaim && !maps.Equal(claims, s.claims("")) {
 		t.Errorf("the claims were %v, and are %v", claims, s.claims(""))
 	}
 	t.Logf("%s: primary %s, then %s; all ready %.1f s after the end", what.name, g.primary, after.primary, run.Recovered.Seconds())
+}
+
+// measuring guards what was measured.
+var measuring sync.Mutex
+
+// measure keeps the results of a run.
+func measure(t *testing.T, run results.Run) {
+	t.Helper()
+	measuring.Lock()
+	defer measuring.Unlock()
+	if measured.Runs == nil {
+		measured.Machine = machine.Describe(context.WithoutCancel(t.Context()))
+	}
+	measured.Runs = append(measured.Runs, run)
+	if *resultsFile != "" {
+		save(t)
+	}
 }
 
 // save writes the results after every fault.
@@ -232,7 +259,8 @@ func (b *bed) prepare(s *scope, g *group) *faulted {
 	f.dir = filepath.Join(cluster.Root, "out", "e2e", shorten(s.Name(), 100)+"-clients")
 	s.ok(os.RemoveAll(f.dir))
 	s.ok(os.MkdirAll(f.dir, 0o755))
-	f.uri = filepath.Join(s.TempDir(), "uri")
+	dir := s.TempDir()
+	f.uri, f.readOnly = filepath.Join(dir, "uri"), filepath.Join(dir, "readonly-uri")
 	s.ok(b.writeURI(s, f.uri))
 	var err error
 	f.was, err = b.holder(s)
@@ -258,8 +286,15 @@ func (s *scope) diagnose(ctx context.Context) {
 	s.Logf("%s\n%v", text, err)
 }
 
-// write starts a client that writes through the Service.
-func (f *faulted) write() { f.check(f.client, "service.log", "write") }
+// write starts a client that writes through the Service, and perhaps reads through the one of the replicas.
+func (f *faulted) write(reads bool) {
+	if reads {
+		f.ok(cluster.WriteReadOnlyURI(f.ctx, f.namespace, "ha", f.readOnly))
+		f.check(f.client, "service.log", "write", "--readers", "2", "--read-interval", "50ms", "--read-uri-file", f.readOnly)
+		return
+	}
+	f.check(f.client, "service.log", "write")
+}
 
 // writeToPrimary starts a client beside the primary that writes to it alone, whatever becomes of it.
 func (f *faulted) writeToPrimary() {
@@ -326,15 +361,25 @@ func (f *faulted) judge(what *fault, after *group, report *report) bool {
 	if after.primary == f.primary && what.after == anotherPrimary {
 		failures = append(failures, "the primary is still "+f.primary)
 	}
+	if terms := acknowledging(report); what.terms > 0 && terms > what.terms {
+		failures = append(failures, fmt.Sprintf("%d terms of primaries acknowledged, which is more than %d", terms, what.terms))
+	}
+	if reads := service.Reads; what.planned && reads.Gap.Length.Duration > readGap {
+		failures = append(failures, fmt.Sprintf("nothing was read from replicas for %s, which is more than %s", reads.Gap, readGap))
+	}
 	if what.isolates {
-		failures = append(failures, f.judgeIsolation(report)...)
+		failures = append(failures, f.judgeIsolation(after, report)...)
 	}
 	if what.seen != nil {
-		if wrong := what.seen(report); wrong != "" {
+		if wrong := what.seen(after, report); wrong != "" {
 			failures = append(failures, wrong)
 		}
 	}
-	f.Logf("%s: gap %s, failed %d, unknown %d of %d requests, lost %d", what.name, service.Gap, service.Failed, service.Unknown, service.Requests, report.Lost.Count)
+	f.Logf("%s: gap %s, failed %d, unknown %d of %d requests, connected again %d times, terms %d, lost %d", what.name, service.Gap,
+		service.Failed, service.Unknown, service.Requests, service.Reconnects, acknowledging(report), report.Lost.Count)
+	if reads := service.Reads; reads != nil {
+		f.Logf("%s: of %d reads %d failed, read gap %s", what.name, reads.Requests, reads.Failed, reads.Gap)
+	}
 	if len(failures) > 0 {
 		var text strings.Builder
 		f.ok(report.WriteText(&text))
@@ -345,6 +390,17 @@ func (f *faulted) judge(what *fault, after *group, report *report) bool {
 		say("%s\n%s", strings.Join(failures, "\n"), text.String())
 	}
 	return len(failures) == 0
+}
+
+// acknowledging is how many terms acknowledged something.
+func acknowledging(report *report) int {
+	n := 0
+	for i := range report.Terms {
+		if report.Terms[i].Acknowledged > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // judgeLoss: without synchronous replicas, what the promoted one had not received is lost. That is what was acknowledged right before the
@@ -359,28 +415,4 @@ func (f *faulted) judgeLoss(report *report) []string {
 			lost.Count, lost.First.Format(time.TimeOnly), lost.Last.Format(time.TimeOnly), f.began.UTC().Format(time.TimeOnly)))
 	}
 	return failures
-}
-
-// judgeIsolation compares the last acknowledgement of the primary that was cut off with the first of the next one. All clients have one
-// clock.
-func (f *faulted) judgeIsolation(report *report) []string {
-	var last, first *time.Time
-	for i := range report.Terms {
-		term := &report.Terms[i]
-		switch {
-		case term.Acknowledged == 0:
-		case term.Instance == f.primary && term.First.Before(f.began):
-			last = term.Last
-		case first == nil || term.First.Before(*first):
-			first = term.First
-		}
-	}
-	if last == nil || first == nil {
-		return []string{"there was no old primary, or no new one"}
-	}
-	f.Logf("the old primary acknowledged until %.3f s after the fault began, the new one from %.3f s", last.Sub(f.began).Seconds(), first.Sub(f.began).Seconds())
-	if !last.Before(*first) {
-		return []string{"the old primary acknowledged after the new one"}
-	}
-	return nil
 }

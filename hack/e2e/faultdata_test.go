@@ -47,14 +47,15 @@ var dataFaults = []fault{
 		f.lasts(5 * time.Second)
 	}},
 	{name: "disk of the primary full", gap: fullDisk + processGap, cause: func(f *faulted) {
-		free := f.fill(f.primary)
+		_, free := f.fill(f.primary)
 		f.lasts(fullDisk)
 		free()
 	}},
 }
 
-// fill keeps the volume of an instance full until the function that it returns is called. What the engine gives back is taken at once.
-func (f *faulted) fill(instance string) (free func()) {
+// fill keeps the volume of an instance full until one of the functions that it returns is called: what the engine gives back is taken at
+// once. One of them leaves what was taken, and the other gives it back.
+func (f *faulted) fill(instance string) (leave, free func()) {
 	f.Helper()
 	path := filepath.Join(f.volume(instance), "filler")
 	filler, err := os.Create(path)
@@ -71,11 +72,14 @@ func (f *faulted) fill(instance string) (free func()) {
 			}
 		}
 	}()
-	free = sync.OnceFunc(func() {
+	leave = sync.OnceFunc(func() {
 		stop()
 		<-ended
 		_ = filler.Close()
-		f.ok(os.Remove(filler.Name()))
+	})
+	free = sync.OnceFunc(func() {
+		leave()
+		f.ok(os.Remove(path))
 	})
 	f.afterwards(func(context.Context) error { free(); return nil })
 	select {
@@ -83,7 +87,7 @@ func (f *faulted) fill(instance string) (free func()) {
 	case <-time.After(time.Minute):
 		f.Fatal("the volume did not get full")
 	}
-	return free
+	return leave, free
 }
 
 // volume is where an instance's volume is seen from this machine.

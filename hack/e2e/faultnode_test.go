@@ -38,7 +38,7 @@ var nodeFaults = []fault{
 		f.untilAnother()
 		f.lasts(3 * time.Second)
 		f.tool("thaw", f.node)
-	}, seen: func(r *report) string {
+	}, seen: func(_ *group, r *report) string {
 		if sessions := r.Runs[1].Sessions; sessions.Answer > 0 {
 			return "sessions with the old primary still answer, as if they could write"
 		}

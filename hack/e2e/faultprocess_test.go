@@ -32,4 +32,8 @@ var processFaults = []fault{
 		f.deletePod(f.primary)
 		f.lasts(5 * time.Second)
 	}},
+	{name: "switchover", planned: true, gap: plannedGap, after: anotherPrimary, terms: 2, cause: func(f *faulted) {
+		f.ok(f.bed.switchOver(f))
+		f.lasts(2 * time.Second)
+	}},
 }

@@ -12,15 +12,21 @@ import (
 )
 
 // ourDatabase is a subject: a Database of this operator.
-type ourDatabase struct{ synchronous int32 }
+type ourDatabase struct {
+	synchronous int32
+	// anywhere: its instances may share nodes.
+	anywhere bool
+}
 
 func ourBed(synchronous int32) *bed {
-	return &bed{subject: ourDatabase{synchronous}, name: fmt.Sprintf("synchronousReplicas: %d", synchronous), synchronous: synchronous > 0}
+	return &bed{subject: ourDatabase{synchronous: synchronous}, name: fmt.Sprintf("synchronousReplicas: %d", synchronous), synchronous: synchronous > 0}
 }
 
 func (o ourDatabase) provision(s *scope) *group {
 	s.Helper()
-	return s.provisionReplicated(replicated("ha", o.synchronous))
+	db := replicated("ha", o.synchronous)
+	db.Spec.Topology.AntiAffinity = new(!o.anywhere)
+	return s.provisionReplicated(db)
 }
 
 func (ourDatabase) tryAllReady(s *scope, timeout time.Duration) (*group, error) {

@@ -159,9 +159,9 @@ func TestPeers(t *testing.T) {
 
 func peerBeds() []*bed {
 	beds := []*bed{
-		{subject: ourDatabase{1}, name: "ours with synchronousReplicas 1", synchronous: true},
+		{subject: ourDatabase{synchronous: 1}, name: "ours with synchronousReplicas 1", synchronous: true},
 		{subject: patroniGroup{patroni.Tuned()}, name: "Patroni tuned, synchronous_mode", synchronous: true},
-		{subject: ourDatabase{0}, name: "ours with defaults"},
+		{subject: ourDatabase{}, name: "ours with defaults"},
 		{subject: patroniGroup{patroni.Defaults()}, name: "Patroni with defaults"},
 	}
 	for _, b := range beds {

@@ -12,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -144,10 +145,15 @@ func (s *scope) allReady(name string, timeout time.Duration) *group {
 // tryAllReady is the one place that says what a replicated Database looks like when all is well.
 func (s *scope) tryAllReady(name string, timeout time.Duration) (*group, error) {
 	return s.tryUntil(name, timeout, func(g *group) string {
-		if trouble := g.trouble(3); trouble != "" {
+		if trouble := g.trouble(int(dbv1.Replicas(g.database))); trouble != "" {
 			return trouble
 		}
-		if status := &g.database.Status; status.Phase != dbv1.PhaseReady || status.Primary == nil || status.Primary.Name != g.primary {
+		status := &g.database.Status
+		if status.ObservedGeneration != g.database.Generation {
+			return "the operator has not seen the change yet"
+		}
+		upToDate := meta.IsStatusConditionTrue(status.Conditions, dbv1.ConditionUpToDate)
+		if status.Phase != dbv1.PhaseReady || !upToDate || status.Primary == nil || status.Primary.Name != g.primary {
 			return fmt.Sprintf("the primary is %s, and in the status %+v; %s", g.primary, status.Primary, describe(g.database))
 		}
 		return ""

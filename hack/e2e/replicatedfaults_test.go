@@ -18,12 +18,14 @@ const (
 	processGap = 10 * time.Second
 	nodeGap    = 35 * time.Second
 	noGap      = 5 * time.Second
+	// readGap is how long nothing may be read from replicas while something is done on purpose.
+	readGap = 3 * time.Second
 )
 
 // TestReplicatedFaults lets one fault after the other befall a database whose commits wait for a replica.
 func TestReplicatedFaults(t *testing.T) {
 	b := newBed(t, ourBed(1))
-	b.run(t, slices.Concat(processFaults, nodeFaults, controlPlaneFaults, dataFaults))
+	b.run(t, slices.Concat(processFaults, nodeFaults, drains, controlPlaneFaults, dataFaults))
 }
 
 // TestAsynchronousReplicatedFaults does so to one whose commits do not. It may lose what was not replicated, and no more.

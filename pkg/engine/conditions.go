@@ -215,6 +215,12 @@ func (p *planner) heldBecause(r restart) string {
 		return ": see condition " + dbv1.ConditionReplicationHealthy
 	case GuardSwitchoverAborted:
 		return ": " + p.Database.Status.Operation.Message
+	case GuardPrimaryFirst:
+		if p.primary != "" {
+			return ": instance " + p.primary + " is restarted before"
+		}
+	case GuardReplicasFirst:
+		return ": replicas are restarted before"
 	case GuardConfigPending:
 		return ": instance " + p.unread() + " has not read the configuration yet"
 	case GuardOperation:

@@ -72,9 +72,9 @@ func (p *planner) judgeRestarts() []restart {
 			}
 			r.broken = !p.isReady(name) && !p.serves(name)
 			switch {
-			case !p.hasReplicas() || name != p.primary:
+			case !p.hasReplicas() || !p.reigns(name):
 				wanted = append(wanted, r)
-			case p.pendingSettings(name) != "" && p.engine.PrimaryFirst(p.Database, p.report(name)):
+			case name == p.primary && p.pendingSettings(name) != "" && p.engine.PrimaryFirst(p.Database, p.report(name)):
 				// Replicas could not follow one that runs with less, and it is told to run with less.
 				wanted = append([]restart{p.engineRestart(name)}, wanted...)
 			default:
@@ -84,6 +84,11 @@ func (p *planner) judgeRestarts() []restart {
 	}
 	p.restarts = slices.Concat(wanted, last) // for the choice of who takes over
 	return p.guard(slices.Concat(p.urgentSwitchover(), p.handOverBeforeLeaving(), wanted, p.beforeRestart(last)))
+}
+
+// reigns is true for the primary, and for one that holds the Lease while it is being restarted in place.
+func (p *planner) reigns(name string) bool {
+	return name == p.primary || p.primary == "" && p.holds(name)
 }
 
 // beforeRestart puts a switchover in the place of the primary's restart.
@@ -236,6 +241,10 @@ const (
 	GuardConfigRefused = "ConfigRefused"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
+	// GuardPrimaryFirst: replicas must not have less of a setting than the primary, which has not been restarted yet.
+	GuardPrimaryFirst = "PrimaryFirst"
+	// GuardReplicasFirst: a replica is restarted before the primary hands over, and cannot be at this moment.
+	GuardReplicasFirst = "ReplicasFirst"
 	// GuardConfigPending: an instance has not read the configuration, and may need a restart before.
 	GuardConfigPending = "ConfigPending"
 	// GuardRestarting: the instance is being restarted.
@@ -290,6 +299,10 @@ var guards = []guard{
 	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {
 		return c.disrupted != "" && c.disrupted != r.instance && !r.urgent
 	}},
+	{GuardPrimaryFirst, func(p *planner, _ *circumstances, r *restart) bool {
+		return r.kind == restartEngine && p.hasReplicas() && r.instance != p.primary &&
+			(p.primary == "" || p.engine.PrimaryFirst(p.Database, p.report(p.primary)))
+	}},
 	{GuardLastSynchronised, func(p *planner, _ *circumstances, r *restart) bool {
 		return p.hasReplicas() && r.instance != p.primary && !r.broken && p.wholeCopies(r.instance) < p.copiesNeeded()
 	}},
@@ -311,6 +324,9 @@ func (p *planner) guard(wanted []restart) []restart {
 		r := &wanted[i]
 		if at := slices.IndexFunc(guards, func(g guard) bool { return g.refuses(p, c, r) }); at >= 0 {
 			r.heldBy = guards[at].name
+		}
+		if r.heldBy == "" && r.kind == stepSwitchover && slices.ContainsFunc(wanted[:i], isHeldForAMoment) {
+			r.heldBy = GuardReplicasFirst
 		}
 		switch r.heldBy {
 		case "", GuardRestarting:
@@ -345,6 +361,15 @@ func (p *planner) circumstances() *circumstances {
 		c.retry = op.FinishedAt.Add(switchoverRetry)
 	}
 	return c
+}
+
+// isHeldForAMoment is true for the restart of an instance that waits until another one is back.
+func isHeldForAMoment(r restart) bool {
+	switch r.heldBy {
+	case GuardRestarting, GuardOneAtATime, GuardLastSynchronised, GuardPrimaryFirst, GuardConfigPending:
+		return true
+	}
+	return false
 }
 
 // disrupted is an instance that is not serving, "" when all are. A primary that is not known is one,

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,13 @@ func (r *rollout) restarted(name string) {
 	if r.rejects {
 		status.AppliedConfigHash = "before"
 		status.Conditions = []metav1.Condition{{Type: dbv1.ConditionConfigApplied, Status: metav1.ConditionFalse, Reason: dbv1.ReasonConfigRefused, Message: "too much"}}
+	}
+	if status.Engine == nil {
+		return
+	}
+	for name := range status.Engine.PostgreSQL.HotStandby {
+		// What is no number is none of these settings.
+		status.Engine.PostgreSQL.HotStandby[name], _ = strconv.ParseInt(string(r.Database.Spec.EngineConfig[name]), 10, 64)
 	}
 }
 
@@ -316,7 +324,7 @@ func TestGuardsOfReplicaSets(t *testing.T) {
 		"a replica is no candidate": {func(s scene) { s.Instances["db-2"].Status.DataID = "cloned anew" },
 			map[string]string{"RestartPod db-1": engine.GuardLastSynchronised, "RestartPod db-2": "", "Switchover db-0": engine.GuardOneAtATime}},
 		"nobody is known to be the primary": {func(s scene) { delete(s.Pods["db-0"].Labels, "db.platform.io/role") },
-			map[string]string{"RestartPod db-0": engine.GuardOneAtATime, "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime}},
+			map[string]string{"Switchover db-0": engine.GuardOneAtATime, "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime}},
 		"an operation is under way": {func(s scene) {
 			s.Database.Status.Operation = &dbv1.OperationStatus{ID: "1", Kind: dbv1.OperationSwitchover, Phase: dbv1.OperationRunning}
 		}, map[string]string{"RestartPod db-1": engine.GuardOperation, "RestartPod db-2": engine.GuardOperation, "Switchover db-0": engine.GuardOperation}},
@@ -454,5 +462,47 @@ func TestNewInstancesThatFindNoNodeHoldNoRestartUp(t *testing.T) {
 	r.Instances["db-3"].Status.DataID = "data-id-db-3"
 	if p := r.plan(); len(p.Status.Plan) == 0 || p.Status.Plan[0].HeldBy != engine.GuardOneAtATime {
 		t.Errorf("the plan is %+v", p.Status.Plan)
+	}
+}
+
+// A primary that is restarted in place is for a moment not known to be one, and keeps the Lease.
+func TestAPrimaryThatIsRestartedInPlaceKeepsItsPod(t *testing.T) {
+	r := newRollout(t, settled(replicated(3)), moreMemory)
+	r.Instances["db-0"].Status.Ready = false
+	p := r.plan()
+	if got := actions(p); slices.Contains(got, "delete pods db-0") {
+		t.Errorf("the plan is %v", got)
+	}
+	for _, step := range p.Status.Plan {
+		if step.Target == "db-0" && step.HeldBy == "" {
+			t.Errorf("the plan is %+v", p.Status.Plan)
+		}
+	}
+}
+
+// While replicas connect again, none may be restarted. That is no reason to hand over to one that is next.
+func TestNoHandoverBeforeReplicasAreRestarted(t *testing.T) {
+	r := newRollout(t, settled(replicated(3)), moreMemory)
+	shape := eng.Shape(r.Database)
+	hashes := resources.PodHashes(r.Database, shape, shape.Groups[0], r.AgentImage)
+	r.Pods["db-2"].Annotations = map[string]string{"db.platform.io/template-hash": hashes.Template, "db.platform.io/spec-hash": hashes.Spec}
+	r.Instances["db-2"].Status.Replication.Streaming = false
+	if op := r.plan().Status.Operation; op != nil {
+		t.Errorf("%s begins: %s", op.Kind, op.Message)
+	}
+	plan := r.plan().Status.Plan
+	if last := plan[len(plan)-1]; last.Kind != "Switchover" || last.HeldBy != engine.GuardReplicasFirst {
+		t.Errorf("the plan is %+v", plan)
+	}
+}
+
+// A replica that is restarted before the primary still has what the primary has.
+func TestReplicasWaitForAPrimaryThatMustHaveLessFirst(t *testing.T) {
+	r := newRollout(t, settled(replicated(3)), setting("max_connections", "50", 100))
+	r.Instances["db-2"].Status.Ready = false
+	for _, step := range r.plan().Status.Plan {
+		if step.HeldBy == "" {
+			t.Errorf("%s %s is not held", step.Kind, step.Target)
+		}
 	}
 }

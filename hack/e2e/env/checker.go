@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/platform-io/database-operator/hack/checker/history"
+	"github.com/platform-io/database-operator/pkg/naming"
 )
 
 // The checking client (hack/checker) runs as a process of this machine in the network of a node: it needs neither the API server nor a
@@ -124,7 +125,16 @@ func (e *Env) VerifyLogs(ctx context.Context, node, uriFile string, logs ...stri
 // WriteURI writes a file with the address of a Service and the application's credentials. Nodes do not resolve names of Services, so the
 // address is a number.
 func (e *Env) WriteURI(ctx context.Context, namespace, database, file string) error {
-	text, err := e.URI(ctx, namespace, database)
+	return e.writeURI(ctx, namespace, database, "uri", naming.Service(database), file)
+}
+
+// WriteReadOnlyURI does so for the Service of replicas.
+func (e *Env) WriteReadOnlyURI(ctx context.Context, namespace, database, file string) error {
+	return e.writeURI(ctx, namespace, database, "readonly-uri", naming.ReadOnlyService(database), file)
+}
+
+func (e *Env) writeURI(ctx context.Context, namespace, database, key, serviceName, file string) error {
+	text, err := e.credential(ctx, namespace, database, key)
 	if err != nil {
 		return err
 	}
@@ -132,7 +142,7 @@ func (e *Env) WriteURI(ctx context.Context, namespace, database, file string) er
 	if err != nil {
 		return errors.New("the uri of the credentials cannot be parsed") // the error would have the password
 	}
-	service, err := e.Kube.CoreV1().Services(namespace).Get(ctx, database, metav1.GetOptions{})
+	service, err := e.Kube.CoreV1().Services(namespace).Get(ctx, serviceName, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("reading the Service: %w", err)
 	}

@@ -42,9 +42,9 @@ func example() *File {
 func TestTheTableHasARowForEveryFaultAndDatabase(t *testing.T) {
 	text := example().Markdown()
 	_, rows, _ := strings.Cut(text, "| pod")
-	want := `| pod deleted | w=1 | 2 | 1 | 2.0 s | 4.0 s | 4.0 s | 0 | 8 | 2 | 200 | 1 to 2 | 5.0 s | 9.0 s |
-| node frozen | w=1 | 1 | 0 | 15.0 s | 15.0 s | 15.0 s | 0 | 7 | 1 | 100 | 2 | 0.0 s | 0.0 s |
-| pod deleted | w=0 | 1 | 0 | 3.0 s | 3.0 s | 3.0 s | 4 | 0 | 1 | 100 | 2 | 0.0 s | 0.0 s |
+	want := `| pod deleted | fault | w=1 | 2 | 1 | 2.0 s | 4.0 s | 4.0 s | 0 | 8 | 2 | 200 | 1 to 2 | 5.0 s | 9.0 s |
+| node frozen | fault | w=1 | 1 | 0 | 15.0 s | 15.0 s | 15.0 s | 0 | 7 | 1 | 100 | 2 | 0.0 s | 0.0 s |
+| pod deleted | fault | w=0 | 1 | 0 | 3.0 s | 3.0 s | 3.0 s | 4 | 0 | 1 | 100 | 2 | 0.0 s | 0.0 s |
 `
 	if diff := cmp.Diff(want, "| pod"+rows); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
