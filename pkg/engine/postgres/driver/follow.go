@@ -97,16 +97,24 @@ func (d *Driver) followAgain(ctx context.Context, state *replicationState, recei
 	if source == nil || receiving && state.Slot || !d.asked.due(time.Now(), pause) {
 		return
 	}
-	call := d.follows.Load()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAgainWithin)
 	go func() {
 		defer cancel()
-		err := d.follow(ctx, *source, call)
+		err := d.again(ctx, *source)
 		d.asked.done(time.Now())
 		if err != nil && !errors.Is(err, errSuperseded) {
 			klog.FromContext(ctx).Info("The source was asked again, in vain", "source", source.Instance, "err", err)
 		}
 	}()
+}
+
+// again follows a source that was followed when somebody looked. It may have been taken away since: nothing
+// but the state, under its lock, tells.
+func (d *Driver) again(ctx context.Context, source agent.Source) error {
+	return d.follow(ctx, source, func(s *replicationState) bool {
+		now := s.following()
+		return now != nil && *now == source
+	})
 }
 
 // errSuperseded is a Follow during which another one was called, which holds.
@@ -121,10 +129,12 @@ func (d *Driver) Follow(ctx context.Context, source *agent.Source) error {
 		return wrap("take the source away", d.unfollow(ctx))
 	}
 	defer func() { d.asked.done(time.Now()) }()
-	return wrap("follow "+source.Instance, d.follow(ctx, *source, call))
+	return wrap("follow "+source.Instance, d.follow(ctx, *source, func(*replicationState) bool { return d.follows.Load() == call }))
 }
 
-func (d *Driver) follow(ctx context.Context, source agent.Source, call int64) error {
+// follow makes the source the one that is followed, if that still holds when the source has answered. That is
+// asked under the lock of the files.
+func (d *Driver) follow(ctx context.Context, source agent.Source, holds func(*replicationState) bool) error {
 	password, err := d.replicationPassword()
 	if err != nil {
 		return err
@@ -148,7 +158,10 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, call int64) er
 	d.files.Lock()
 	defer d.files.Unlock()
 	// The source may have been taken away while we asked it.
-	if d.follows.Load() != call {
+	if state, err = d.load(); err != nil {
+		return err
+	}
+	if !holds(&state) {
 		return errSuperseded
 	}
 	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Slot = &source, slot }); err != nil {

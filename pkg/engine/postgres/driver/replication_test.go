@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,36 @@ func TestSlotChanges(t *testing.T) {
 	}
 	if drop, create = slotChanges(found, nil, true); len(drop) != 4 || len(create) != 0 {
 		t.Errorf("on a replica: drop %v, create %v", drop, create)
+	}
+}
+
+// What was a source when somebody looked may have been taken away since, and nothing may come from there any more.
+func TestASourceThatWasTakenAwayIsNotFollowedAgain(t *testing.T) {
+	dir := t.TempDir()
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := New(Options{VolumeDir: dir, PasswordFile: password})
+	source := agent.Source{Instance: "a", Host: "127.0.0.1", Port: 1}
+	if err := d.PrepareStart(t.Context(), agent.StartReplica, "data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Follow(t.Context(), &source); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.again(t.Context(), source); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Follow(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.again(t.Context(), source); !errors.Is(err, errSuperseded) {
+		t.Errorf("got %v", err)
+	}
+	state, err := d.current()
+	if _, missing := os.Stat(d.replicationFile(filePassword)); err != nil || state.Source != nil || missing == nil {
+		t.Errorf("the source is %+v, and its password there: %v, %v", state.Source, missing == nil, err)
 	}
 }
 
