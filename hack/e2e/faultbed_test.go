@@ -35,12 +35,13 @@ import (
 // What is done on purpose (changes_test.go) goes the same way: it differs in that clients may notice little of it, and that
 // those who read from replicas may not notice anything.
 //
-// Node faults are not for other tests' ears: these tests run before the parallel ones, one fault at a time.
+// Node faults are not for other tests' ears: these tests run before the parallel ones, one fault at a time. What befalls one database alone runs
+// beside others, unless it is repeated: then it is measured.
 
 var (
 	repeatFaults = flag.Int("repeat", 1, "how often every fault happens")
 	chosenFaults = flag.String("faults", "", "regular expression of the names of faults to run; empty for all")
-	outage       = flag.Duration("outage", time.Minute, "how long the API server is away in the faults that are about that")
+	outage       = flag.Duration("outage", 30*time.Second, "how long the API server is away in the faults that are about that")
 	resultsFile  = flag.String("results", "", "file for what the faults did, as JSON; a table goes beside it")
 )
 
@@ -137,6 +138,14 @@ func newBed(t *testing.T, b *bed) *bed {
 	}
 	t.Cleanup(b.giveUp)
 	return b
+}
+
+// besideOthers lets a test of faults that befall one database alone run in parallel, unless it is to measure.
+func besideOthers(t *testing.T) {
+	t.Helper()
+	if *repeatFaults == 1 && *resultsFile == "" {
+		t.Parallel()
+	}
 }
 
 // giveUp deletes the database.

@@ -30,7 +30,7 @@ var controlPlaneFaults = []fault{
 	}},
 	{name: "etcd paused", gap: noGap, after: samePrimary, harmless: true, cause: func(f *faulted) {
 		f.tool("pause", "etcd")
-		f.lasts(*outage / 2)
+		f.lasts(max(*outage/2, 20*time.Second))
 		f.tool("resume", "etcd")
 	}},
 	{name: "Lease deleted", gap: noGap, after: samePrimary, cause: func(f *faulted) {

@@ -15,7 +15,7 @@ var nodeFaults = []fault{
 	{name: "node cut off one way out", gap: nodeGap, after: anotherPrimary, isolates: true, cause: cutOff("--one-way", "out")},
 	{name: "node cut off from the API", gap: noGap, after: samePrimary, harmless: true, cause: func(f *faulted) {
 		f.tool("partition", f.node, "--from", "api")
-		f.lasts(time.Minute)
+		f.lasts(max(*outage/5, 30*time.Second))
 		f.tool("heal", f.node)
 	}},
 	{name: "node cut off from one other", gap: noGap, after: samePrimary, harmless: true, cause: func(f *faulted) {

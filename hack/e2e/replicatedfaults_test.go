@@ -22,20 +22,32 @@ const (
 	readGap = 3 * time.Second
 )
 
-// TestReplicatedFaults lets one fault after the other befall a database whose commits wait for a replica.
+// TestReplicatedFaults lets one fault after the other befall a database whose commits wait for a replica, and what it depends on.
 func TestReplicatedFaults(t *testing.T) {
-	b := newBed(t, ourBed(1))
-	b.run(t, slices.Concat(processFaults, nodeFaults, drains, controlPlaneFaults, dataFaults))
+	newBed(t, ourBed(1)).run(t, slices.Concat(nodeFaults, drains, controlPlaneFaults))
 }
 
-// TestAsynchronousReplicatedFaults does so to one whose commits do not. It may lose what was not replicated, and no more.
+// TestReplicatedProcessFaults and TestReplicatedDataFaults are about processes and volumes of one.
+func TestReplicatedProcessFaults(t *testing.T) {
+	besideOthers(t)
+	newBed(t, ourBed(1)).run(t, processFaults)
+}
+
+func TestReplicatedDataFaults(t *testing.T) {
+	besideOthers(t)
+	newBed(t, ourBed(1)).run(t, dataFaults)
+}
+
+// TestAsynchronousReplicatedFaults and TestAsynchronousReplicatedProcessFaults are about a database whose commits do not wait. It may lose what
+// was not replicated, and no more.
 func TestAsynchronousReplicatedFaults(t *testing.T) {
-	b := newBed(t, ourBed(0))
-	b.run(t, asynchronousFaults)
+	newBed(t, ourBed(0)).run(t, slices.DeleteFunc(slices.Clone(nodeFaults), func(f fault) bool { return f.after == samePrimary }))
 }
 
-// asynchronousFaults are those that an asynchronous database may lose something in.
-var asynchronousFaults = slices.DeleteFunc(slices.Concat(processFaults, nodeFaults), func(f fault) bool { return f.after == samePrimary })
+func TestAsynchronousReplicatedProcessFaults(t *testing.T) {
+	besideOthers(t)
+	newBed(t, ourBed(0)).run(t, processFaults)
+}
 
 // primaryPod is the pod of the primary that the fault is about.
 func (f *faulted) primaryPod() *corev1.Pod { return f.pods[f.primary] }

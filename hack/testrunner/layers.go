@@ -111,11 +111,11 @@ func (r *repo) prepareAPIServer(ctx context.Context) error {
 }
 
 func runE2E(ctx context.Context, r *repo) []result {
-	return r.onCluster(ctx, "e2e", "e2e", append([]string{"-timeout=60m"}, r.testArgs...))
+	return r.onCluster(ctx, "e2e", "e2e", append([]string{"-timeout=60m", "-parallel=4"}, r.testArgs...))
 }
 
 // faultTests are the tests that let faults befall a database, which are also a part of the layer e2e, where each fault happens once.
-const faultTests = "^Test(Asynchronous)?ReplicatedFaults$"
+const faultTests = "^Test(Asynchronous)?Replicated(Process|Data)?Faults$"
 
 // runFaults repeats them. What the faults did goes to out/faults.json, and to out/faults.md as a table, which is printed, too.
 func runFaults(ctx context.Context, r *repo) []result {

@@ -54,6 +54,20 @@ func TestTheTableHasARowForEveryFaultAndDatabase(t *testing.T) {
 	}
 }
 
+func TestASecondTableHasTheWorstOfEveryIsolation(t *testing.T) {
+	if strings.Contains(example().Markdown(), "margin") {
+		t.Error("there is a table of what nobody saw")
+	}
+	file := example()
+	in := func(ms int) history.Duration { return history.Duration{Duration: time.Duration(ms) * time.Millisecond} }
+	file.Runs[0].Isolation = &Isolation{LastAcknowledged: in(500), Down: in(11000), Promotion: in(15000), FirstAcknowledged: in(16000)}
+	file.Runs[3].Isolation = &Isolation{LastAcknowledged: in(12000), Down: in(10000), Promotion: in(14000), FirstAcknowledged: in(17000)}
+	_, text, _ := strings.Cut(file.Markdown(), "margin, smallest")
+	if want := "| pod deleted | w=1 | 2 | 12.0 s | 11.0 s | 14.0 s | 16.0 s | 2.0 s |"; !strings.Contains(text, want) {
+		t.Errorf("want %q in %s", want, text)
+	}
+}
+
 func TestTheFileIsReplacedWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out", "faults.json")
 	file := example()
