@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/platform-io/database-operator/hack/cluster/internal/paths"
@@ -40,7 +41,7 @@ type Recipe struct {
 var Recipes = []Recipe{postgres15}
 
 // known are all that can be made; the others only where they are asked for.
-var known = append(Recipes[:len(Recipes):len(Recipes)], patroni)
+var known = append(slices.Clip(Recipes), patroni)
 
 // postgres15 mirrors docker.io/library/postgres:15 (Debian's variant): user postgres with id 999, programs and data in the same
 // places, the same locale. The entrypoint script is missing.
@@ -79,13 +80,13 @@ var patroni = Recipe{
 	Repository: "docker.io/local/patroni",
 	Tags:       []string{"15"},
 	Suite:      postgres15.Suite,
-	Packages:   append(postgres15.Packages[:len(postgres15.Packages):len(postgres15.Packages)], "patroni", "python3-kubernetes"),
+	Packages:   append(slices.Clip(postgres15.Packages), "patroni", "python3-kubernetes"),
 	VersionOf:  "patroni",
 	Drop:       postgres15.Drop,
 	Before:     postgres15.Before,
 	After:      postgres15.After,
 	Config: Config{
-		Env:          append(postgres15.Config.Env[:len(postgres15.Config.Env):len(postgres15.Config.Env)], "PYTHONUNBUFFERED=1"),
+		Env:          append(slices.Clip(postgres15.Config.Env), "PYTHONUNBUFFERED=1"),
 		Cmd:          []string{"patroni"},
 		ExposedPorts: map[string]struct{}{"5432/tcp": {}, "8008/tcp": {}},
 	},
