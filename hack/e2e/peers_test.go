@@ -149,11 +149,31 @@ func TestPeers(t *testing.T) {
 	t.Run("settled", func(t *testing.T) { measureSettled(t, beds, file) })
 	for range *repeatFaults {
 		for _, b := range beds {
-			if err := waitForNamespaces(t.Context()); err != nil { // those of the databases before
-				t.Fatal(err)
-			}
+			untilPodsAreGone(t)
 			t.Run(b.name, func(t *testing.T) { newBed(t, b).round(t, peerFaults()) })
 		}
+	}
+}
+
+// untilPodsAreGone waits until those of the databases before use nothing any more. What is left of their namespaces goes later.
+func untilPodsAreGone(t *testing.T) {
+	t.Helper()
+	err := env.Poll(t.Context(), provisionTimeout, "pods to go", func(ctx context.Context) (string, error) {
+		left := 0
+		for namespace := range deleted.Range {
+			pods, err := cluster.Kube.CoreV1().Pods(fmt.Sprint(namespace)).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return "", err //nolint:wrapcheck // shown as the last state
+			}
+			left += len(pods.Items)
+		}
+		if left > 0 {
+			return fmt.Sprintf("there are %d", left), nil
+		}
+		return "", nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
