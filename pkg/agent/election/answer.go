@@ -182,7 +182,7 @@ func (m *Machine) seeAnswerToHolder(q *Question, a *Answer) {
 	case q.Kind == AskEpoch && q.Round == h.epochs.id:
 		h.epochs.answer(a)
 	case q.Kind == AskContains && h.leaving != nil && q.Round == h.leaving.round:
-		h.leaving.confirmed = h.leaving.confirmed || a.Yes
+		h.leaving.hears(a)
 	}
 }
 
@@ -207,7 +207,8 @@ func (m *Machine) reply(e *Asked) {
 			a = m.position()
 		}
 	case AskContains:
-		a.Yes = m.contains(q)
+		a.Unable = !m.able()
+		a.Yes = !a.Unable && m.contains(q)
 	}
 	m.do(Reply{Token: e.Token, Answer: a})
 }

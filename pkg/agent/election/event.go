@@ -171,6 +171,8 @@ type Answer struct {
 	Instance, Name string
 	// Yes: it promises, has the position, contains it, or runs as primary. For AskEpoch it is true.
 	Yes bool
+	// Unable: it could not claim, so it would be no successor whatever it contains (AskContains).
+	Unable bool
 	// Record is the newest that it has seen, HighestEpoch the highest epoch; AskedEpoch is the highest
 	// that it ever asked for.
 	Record                   Record

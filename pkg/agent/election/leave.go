@@ -1,6 +1,7 @@
 package election
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -8,7 +9,8 @@ import (
 // Leaving: a switchover, the stop of the instance, or an engine that does not come back.
 //
 //  1. The engine stops, while the holder keeps renewing.
-//  2. The successor confirms that its data contains the end of the log, written under this epoch.
+//  2. The successor confirms that its data contains the end of the log, written under this epoch. One that could not
+//     claim says so, and the next is asked.
 //  3. The release names it. Before that everything can be taken back; after it nothing can.
 
 // leaving is the end of a reign, on purpose.
@@ -16,14 +18,14 @@ type leaving struct {
 	// must: it leaves whether or not somebody is there to follow.
 	must bool
 	kill bool
-	// successor is asked to follow, nil when nobody is.
-	successor *Candidate
-	since     time.Duration
-	down      bool
-	downAt    time.Duration
-	askedAt   time.Duration
-	round     int64
-	confirmed bool
+	// successors are those who may follow, the best first. The first is asked, until it says that it is unable.
+	successors []Candidate
+	since      time.Duration
+	down       bool
+	downAt     time.Duration
+	askedAt    time.Duration
+	round      int64
+	confirmed  bool
 }
 
 // HandoverOutcome says how the handover that was last asked for went.
@@ -71,13 +73,13 @@ func (m *Machine) leaveNow(l *leaving) {
 	switch {
 	case !l.down:
 	case m.confirmed(l):
-		m.release(l.successor.Name)
+		m.release(l.successors[0].Name)
 	case m.inVain():
 		// The API is asked first (read).
 		if m.now.Mono-l.downAt >= m.limits.stop {
 			m.lose()
 		}
-	case l.successor == nil, !m.facts.Settled, m.now.Mono-l.downAt >= m.limits.stop:
+	case len(l.successors) == 0, !m.facts.Settled, m.now.Mono-l.downAt >= m.limits.stop:
 		m.release("")
 	default:
 		m.askSuccessor()
@@ -93,12 +95,14 @@ func (m *Machine) handOver(l *leaving) {
 	case !l.down && late:
 		m.abort("the engine did not stop in time")
 	case !l.down:
+	case len(l.successors) == 0:
+		m.abort("no candidate that was asked can take over now")
 	case m.confirmed(l):
-		m.release(l.successor.Name)
+		m.release(l.successors[0].Name)
 	case !m.facts.Settled:
 		m.abort("the engine did not stop cleanly")
 	case late:
-		m.abort("instance " + l.successor.Instance + " did not confirm that it has everything")
+		m.abort("instance " + l.successors[0].Instance + " did not confirm that it has everything")
 	default:
 		m.askSuccessor()
 	}
@@ -106,7 +110,7 @@ func (m *Machine) handOver(l *leaving) {
 
 // confirmed: the successor has the end of the log.
 func (m *Machine) confirmed(l *leaving) bool {
-	return l.successor != nil && (l.confirmed || !m.holds(ruleConfirm))
+	return len(l.successors) > 0 && (l.confirmed || !m.holds(ruleConfirm))
 }
 
 // beginLeaving sees whether there is a reason to leave.
@@ -119,7 +123,7 @@ func (m *Machine) beginLeaving() {
 	case m.spec.Stop:
 		h.leaving = &leaving{must: true, since: m.now.Mono}
 		if h.live {
-			h.leaving.successor = m.successor("")
+			h.leaving.successors = m.successors("")
 		}
 	case h.live && !h.failed && m.spec.Handover != "" && m.spec.HandoverID != m.disk.Handover.ID:
 		m.beginHandover()
@@ -137,12 +141,12 @@ func (m *Machine) beginHandover() {
 	if to == "*" {
 		to = ""
 	}
-	successor := m.successor(to)
-	if successor == nil {
+	successors := m.successors(to)
+	if len(successors) == 0 {
 		o.State, o.Message = HandoverAborted, "no candidate is streaming and close enough"
 		return
 	}
-	m.hold.leaving = &leaving{since: m.now.Mono, successor: successor}
+	m.hold.leaving = &leaving{since: m.now.Mono, successors: successors}
 }
 
 // endHandover notes whether the Lease was given away.
@@ -156,22 +160,18 @@ func (m *Machine) endHandover(done bool) {
 	}
 }
 
-// successor is the candidate that has most of the log, or the one of that instance.
-func (m *Machine) successor(instance string) *Candidate {
-	var best *Candidate
-	r := m.newest()
-	for i := range r.Candidates {
-		c := &r.Candidates[i]
+// successors are the candidates that stream and are close enough, who has most of the log first; or that of one instance.
+func (m *Machine) successors(instance string) []Candidate {
+	var able []Candidate
+	for _, c := range m.newest().Candidates {
 		flushed, streams := m.facts.Standbys[c.Name]
-		if c.Name == m.disk.Name || !streams || flushed+m.spec.MaxLag < m.facts.Position || instance != "" && c.Instance != instance ||
-			!slices.Contains(m.spec.Members, c.Instance) {
-			continue
-		}
-		if best == nil || flushed > m.facts.Standbys[best.Name] {
-			best = c
+		if c.Name != m.disk.Name && streams && flushed+m.spec.MaxLag >= m.facts.Position && (instance == "" || c.Instance == instance) &&
+			slices.Contains(m.spec.Members, c.Instance) {
+			able = append(able, c)
 		}
 	}
-	return best
+	slices.SortStableFunc(able, func(a, b Candidate) int { return cmp.Compare(m.facts.Standbys[b.Name], m.facts.Standbys[a.Name]) })
+	return able
 }
 
 // failed: the engine ended and may not be restarted in place, or does not come back.
@@ -196,9 +196,19 @@ func (m *Machine) askSuccessor() {
 		return
 	}
 	l.round, l.askedAt = m.nextRound(), m.now.Mono
-	m.ask([]string{l.successor.Instance}, Question{
+	m.ask([]string{l.successors[0].Instance}, Question{
 		Kind: AskContains, Round: l.round, Position: m.facts.Position, Epoch: m.disk.Chain.last(),
 	})
+}
+
+// hears takes a successor's answer: it has everything, or the next one is asked.
+func (l *leaving) hears(a *Answer) {
+	switch {
+	case a.Yes:
+		l.confirmed = true
+	case a.Unable && !l.confirmed && len(l.successors) > 0:
+		l.successors, l.round = l.successors[1:], 0
+	}
 }
 
 // abort starts the engine again; the epoch is unchanged.

@@ -265,6 +265,30 @@ func TestScenarioHandoverAborted(t *testing.T) {
 	})
 }
 
+// Who has just given its engine up is no successor: the Lease is not given to one who leaves it lying.
+func TestScenarioHandoverPastTheUnable(t *testing.T) {
+	t.Parallel()
+	settled(t, 3, 1, func(s *scenario) {
+		first := s.reigning()
+		for range 2 {
+			s.strikes(fault{Kind: faultCrashEngine, Node: holder})
+			s.until(s.now + 200*time.Millisecond)
+			s.within(modelDurations.Lease+8*time.Second, "a primary", func() bool { return s.reigning().engine.canAcknowledge() })
+		}
+		n := s.reigning()
+		if n == first {
+			s.story("%s was not given up", first.instance)
+		}
+		s.within(8*time.Second, "all streaming", func() bool { return n.engine.streams(first) && len(n.machine.facts.Standbys) == 2 })
+		s.strikes(fault{Kind: faultDeletePod, Node: holder, For: forEver})
+		s.within(8*time.Second, "the release", func() bool { return s.api.record.Holder == "" })
+		s.within(modelDurations.Lease-time.Second, "another holder", func() bool { return s.api.record.Holder != "" })
+		if s.reigning() == first {
+			s.story("%s took over", first.instance)
+		}
+	})
+}
+
 // A person lets one claim without the answers that are needed; without that nobody does.
 func TestScenarioForce(t *testing.T) {
 	t.Parallel()
