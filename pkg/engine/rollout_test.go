@@ -236,21 +236,35 @@ func TestRollingChanges(t *testing.T) {
 		change func(scene)
 		want   []string
 	}{
-		"pods, replicas first": {settled(replicated(3)), moreMemory,
-			[]string{"delete db-1", "delete db-2", "hand over from db-0 to db-1", "delete db-0"}},
-		"pods, with one that commits wait for": {settled(synchronous(3, 1)), moreMemory,
-			[]string{"delete db-1", "delete db-2", "hand over from db-0 to db-1", "delete db-0"}},
-		"pods, with all that commits wait for": {settled(synchronous(2, 1)), moreMemory,
-			[]string{"delete db-1", "hand over from db-0 to db-1", "delete db-0"}},
-		"pods, and the primary is the second": {func() scene { s := settled(replicated(3)); s.elect("db-1", 5); return s }(), moreMemory,
-			[]string{"delete db-0", "delete db-2", "hand over from db-1 to db-0", "delete db-1"}},
+		"pods, replicas first": {
+			settled(replicated(3)), moreMemory,
+			[]string{"delete db-1", "delete db-2", "hand over from db-0 to db-1", "delete db-0"},
+		},
+		"pods, with one that commits wait for": {
+			settled(synchronous(3, 1)), moreMemory,
+			[]string{"delete db-1", "delete db-2", "hand over from db-0 to db-1", "delete db-0"},
+		},
+		"pods, with all that commits wait for": {
+			settled(synchronous(2, 1)), moreMemory,
+			[]string{"delete db-1", "hand over from db-0 to db-1", "delete db-0"},
+		},
+		"pods, and the primary is the second": {
+			func() scene { s := settled(replicated(3)); s.elect("db-1", 5); return s }(), moreMemory,
+			[]string{"delete db-0", "delete db-2", "hand over from db-1 to db-0", "delete db-1"},
+		},
 		// The old primary has restarted by handing over.
-		"a setting": {settled(replicated(3)), setting("shared_buffers", "1GB", 0),
-			[]string{"restart db-1", "restart db-2", "hand over from db-0 to db-1"}},
-		"a setting that replicas must not have lower grows": {settled(replicated(3)), setting("max_connections", "200", 100),
-			[]string{"restart db-1", "restart db-2", "hand over from db-0 to db-1"}},
-		"a setting that replicas must not have lower shrinks": {settled(replicated(3)), setting("max_connections", "50", 100),
-			[]string{"restart db-0", "restart db-1", "restart db-2"}},
+		"a setting": {
+			settled(replicated(3)), setting("shared_buffers", "1GB", 0),
+			[]string{"restart db-1", "restart db-2", "hand over from db-0 to db-1"},
+		},
+		"a setting that replicas must not have lower grows": {
+			settled(replicated(3)), setting("max_connections", "200", 100),
+			[]string{"restart db-1", "restart db-2", "hand over from db-0 to db-1"},
+		},
+		"a setting that replicas must not have lower shrinks": {
+			settled(replicated(3)), setting("max_connections", "50", 100),
+			[]string{"restart db-0", "restart db-1", "restart db-2"},
+		},
 		"one instance, replicated": {settled(replicated(1)), moreMemory, []string{"delete db-0"}},
 		"one instance":             {settled(), setting("max_connections", "50", 100), []string{"restart db-0"}},
 	} {
@@ -321,10 +335,14 @@ func TestGuardsOfReplicaSets(t *testing.T) {
 		"nothing":              {func(scene) {}, map[string]string{"RestartPod db-1": "", "RestartPod db-2": engine.GuardOneAtATime, "Switchover db-0": engine.GuardOneAtATime}},
 		"outside the window":   {func(s scene) { s.Database.Spec.Maintenance = sundays }, map[string]string{"RestartPod db-1": window, "RestartPod db-2": window, "Switchover db-0": window}},
 		"a replica is no copy": {func(s scene) { s.Instances["db-2"].Status.Replication.Streaming = false }, map[string]string{"RestartPod db-1": engine.GuardLastSynchronised, "RestartPod db-2": "", "Switchover db-0": engine.GuardOneAtATime}},
-		"a replica is no candidate": {func(s scene) { s.Instances["db-2"].Status.DataID = "cloned anew" },
-			map[string]string{"RestartPod db-1": engine.GuardLastSynchronised, "RestartPod db-2": "", "Switchover db-0": engine.GuardOneAtATime}},
-		"nobody is known to be the primary": {func(s scene) { delete(s.Pods["db-0"].Labels, "db.platform.io/role") },
-			map[string]string{"Switchover db-0": engine.GuardOneAtATime, "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime}},
+		"a replica is no candidate": {
+			func(s scene) { s.Instances["db-2"].Status.DataID = "cloned anew" },
+			map[string]string{"RestartPod db-1": engine.GuardLastSynchronised, "RestartPod db-2": "", "Switchover db-0": engine.GuardOneAtATime},
+		},
+		"nobody is known to be the primary": {
+			func(s scene) { delete(s.Pods["db-0"].Labels, "db.platform.io/role") },
+			map[string]string{"Switchover db-0": engine.GuardOneAtATime, "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime},
+		},
 		"an operation is under way": {func(s scene) {
 			s.Database.Status.Operation = &dbv1.OperationStatus{ID: "1", Kind: dbv1.OperationSwitchover, Phase: dbv1.OperationRunning}
 		}, map[string]string{"RestartPod db-1": engine.GuardOperation, "RestartPod db-2": engine.GuardOperation, "Switchover db-0": engine.GuardOperation}},
@@ -421,88 +439,6 @@ func TestThePrimaryLeavesANodeBeforeItIsDrained(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s: the primary is to be %q, want %q", name, got, c.want)
-		}
-	}
-}
-
-// Agents read a new configuration one after the other, and the primary's may be the first to say what waits.
-func TestSettingsRestartNobodyBeforeAllHaveReadThem(t *testing.T) {
-	r := newRollout(t, settled(replicated(3)), setting("max_connections", "200", 100))
-	for _, name := range []string{"db-1", "db-2"} {
-		status := &r.Instances[name].Status
-		status.AppliedConfigHash, status.PendingRestart = "before", nil
-	}
-	if got := r.until(20); len(got) != 0 {
-		t.Errorf("%v was done before the replicas had read the configuration", got)
-	}
-	if p := r.plan(); len(p.Status.Plan) != 1 || p.Status.Plan[0].HeldBy != engine.GuardConfigPending {
-		t.Errorf("the plan is %+v", p.Status.Plan)
-	}
-	setting("max_connections", "200", 100)(r.scene)
-	if diff := cmp.Diff([]string{"restart db-1", "restart db-2", "hand over from db-0 to db-1"}, r.until(60)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// Pods that must not share a node keep those out that may, until they are made anew.
-func TestNewInstancesThatFindNoNodeHoldNoRestartUp(t *testing.T) {
-	s := settled(replicated(3))
-	r := newRollout(t, s, func(s scene) {
-		s.Database.Spec.Topology.Replicas = 4
-		s.addInstance(eng.Shape(s.Database), 3)
-		moreMemory(s)
-		s.Pods["db-3"].Spec.NodeName = ""
-		s.Pods["db-3"].Status.Conditions = nil
-		s.Instances["db-3"].Status = dbv1.DatabaseInstanceStatus{}
-	})
-	if p := r.plan(); len(p.Status.Plan) == 0 || p.Status.Plan[0].HeldBy != "" {
-		t.Errorf("the plan is %+v", p.Status.Plan)
-	}
-	// One that had data is missed.
-	r.Instances["db-3"].Status.DataID = "data-id-db-3"
-	if p := r.plan(); len(p.Status.Plan) == 0 || p.Status.Plan[0].HeldBy != engine.GuardOneAtATime {
-		t.Errorf("the plan is %+v", p.Status.Plan)
-	}
-}
-
-// A primary that is restarted in place is for a moment not known to be one, and keeps the Lease.
-func TestAPrimaryThatIsRestartedInPlaceKeepsItsPod(t *testing.T) {
-	r := newRollout(t, settled(replicated(3)), moreMemory)
-	r.Instances["db-0"].Status.Ready = false
-	p := r.plan()
-	if got := actions(p); slices.Contains(got, "delete pods db-0") {
-		t.Errorf("the plan is %v", got)
-	}
-	for _, step := range p.Status.Plan {
-		if step.Target == "db-0" && step.HeldBy == "" {
-			t.Errorf("the plan is %+v", p.Status.Plan)
-		}
-	}
-}
-
-// While replicas connect again, none may be restarted. That is no reason to hand over to one that is next.
-func TestNoHandoverBeforeReplicasAreRestarted(t *testing.T) {
-	r := newRollout(t, settled(replicated(3)), moreMemory)
-	shape := eng.Shape(r.Database)
-	hashes := resources.PodHashes(r.Database, shape, shape.Groups[0], r.AgentImage)
-	r.Pods["db-2"].Annotations = map[string]string{"db.platform.io/template-hash": hashes.Template, "db.platform.io/spec-hash": hashes.Spec}
-	r.Instances["db-2"].Status.Replication.Streaming = false
-	if op := r.plan().Status.Operation; op != nil {
-		t.Errorf("%s begins: %s", op.Kind, op.Message)
-	}
-	plan := r.plan().Status.Plan
-	if last := plan[len(plan)-1]; last.Kind != "Switchover" || last.HeldBy != engine.GuardReplicasFirst {
-		t.Errorf("the plan is %+v", plan)
-	}
-}
-
-// A replica that is restarted before the primary still has what the primary has.
-func TestReplicasWaitForAPrimaryThatMustHaveLessFirst(t *testing.T) {
-	r := newRollout(t, settled(replicated(3)), setting("max_connections", "50", 100))
-	r.Instances["db-2"].Status.Ready = false
-	for _, step := range r.plan().Status.Plan {
-		if step.HeldBy == "" {
-			t.Errorf("%s %s is not held", step.Kind, step.Target)
 		}
 	}
 }

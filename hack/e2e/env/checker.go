@@ -122,31 +122,35 @@ func (e *Env) VerifyLogs(ctx context.Context, node, uriFile string, logs ...stri
 	return report, nil
 }
 
-// WriteURI writes a file with the address of a Service and the application's credentials. Nodes do not resolve names of Services, so the
-// address is a number.
+// WriteURI writes a file with the address of a Service and the application's credentials.
 func (e *Env) WriteURI(ctx context.Context, namespace, database, file string) error {
-	return e.writeURI(ctx, namespace, database, "uri", naming.Service(database), file)
+	uri, err := e.URI(ctx, namespace, database)
+	if err != nil {
+		return err
+	}
+	return e.writeNumeric(ctx, uri, namespace, naming.Service(database), file)
 }
 
 // WriteReadOnlyURI does so for the Service of replicas.
 func (e *Env) WriteReadOnlyURI(ctx context.Context, namespace, database, file string) error {
-	return e.writeURI(ctx, namespace, database, "readonly-uri", naming.ReadOnlyService(database), file)
-}
-
-func (e *Env) writeURI(ctx context.Context, namespace, database, key, serviceName, file string) error {
-	text, err := e.credential(ctx, namespace, database, key)
+	uri, err := e.ReadOnlyURI(ctx, namespace, database)
 	if err != nil {
 		return err
 	}
+	return e.writeNumeric(ctx, uri, namespace, naming.ReadOnlyService(database), file)
+}
+
+// writeNumeric writes an address with the Service's number in it: nodes do not resolve names of Services.
+func (e *Env) writeNumeric(ctx context.Context, text, namespace, service, file string) error {
 	uri, err := url.Parse(text)
 	if err != nil {
 		return errors.New("the uri of the credentials cannot be parsed") // the error would have the password
 	}
-	service, err := e.Kube.CoreV1().Services(namespace).Get(ctx, serviceName, metav1.GetOptions{})
+	found, err := e.Kube.CoreV1().Services(namespace).Get(ctx, service, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("reading the Service: %w", err)
 	}
-	uri.Host = net.JoinHostPort(service.Spec.ClusterIP, uri.Port())
+	uri.Host = net.JoinHostPort(found.Spec.ClusterIP, uri.Port())
 	if err := os.WriteFile(file, []byte(uri.String()), 0o600); err != nil {
 		return fmt.Errorf("writing the address: %w", err)
 	}
