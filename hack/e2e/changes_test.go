@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -97,11 +100,24 @@ var alone = fault{name: "scaled to one and back", gap: plannedGap, after: anyPri
 var growths = []fault{
 	alone,
 	{name: "volumes grown", planned: true, harmless: true, gap: noGap, after: samePrimary, terms: 1, cause: func(f *faulted) { f.grow("1536Mi") }},
+	// Half of one is not free any more; all grow.
+	{name: "volumes that grow by themselves", planned: true, harmless: true, gap: noGap, after: samePrimary, terms: 1, cause: func(f *faulted) {
+		f.growsBeyond(func() {
+			f.edit("ha", func(db *dbv1.Database) {
+				db.Spec.Storage.AutoGrow = &dbv1.AutoGrowSpec{
+					Enabled: true, ThresholdPercent: 50, Step: new(resource.MustParse("512Mi")), MaxSize: new(resource.MustParse("2Gi")),
+				}
+			})
+			path := filepath.Join(f.volume(f.primary), "filler")
+			f.ok(os.WriteFile(path, make([]byte, 700<<20), 0o600))
+			f.afterwards(func(context.Context) error { return os.Remove(path) })
+		})
+	}},
 	{name: "volumes grown out of full ones", gap: 3 * time.Minute, cause: func(f *faulted) {
 		leave, free := f.fill(f.primary)
 		f.lasts(5 * time.Second)
 		leave()
-		f.grow("2Gi")
+		f.grow("3Gi")
 		free()
 	}},
 }
@@ -174,11 +190,19 @@ func (f *faulted) scale(replicas, synchronous int32) {
 // grow makes volumes larger, and waits until the file systems are.
 func (f *faulted) grow(size string) {
 	f.Helper()
+	f.growsBeyond(func() {
+		f.edit("ha", func(db *dbv1.Database) { db.Spec.Storage.Size = new(resource.MustParse(size)) })
+	})
+}
+
+// growsBeyond waits until all file systems are larger than before something was done.
+func (f *faulted) growsBeyond(do func()) {
+	f.Helper()
 	before := map[string]int64{}
 	for name, instance := range f.instances {
 		before[name] = instance.Status.Storage.CapacityBytes
 	}
-	f.edit("ha", func(db *dbv1.Database) { db.Spec.Storage.Size = new(resource.MustParse(size)) })
+	do()
 	_, err := f.tryUntil("ha", recoverTimeout, func(g *group) string {
 		for name, instance := range g.instances {
 			if storage := instance.Status.Storage; storage == nil || storage.CapacityBytes <= before[name] {

@@ -323,6 +323,10 @@ func (a *Agent) begin(ctx context.Context, m *memory, next step) {
 	go func() {
 		defer cancel()
 		update, err := action(stepCtx)
+		if err != nil && stepCtx.Err() != nil {
+			// A program that was killed for it does not say why.
+			err = errors.Join(stepCtx.Err(), err)
+		}
 		a.post(base, func(m *memory) {
 			m.busy, m.cancel, m.between = false, nil, false
 			if update != nil {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -56,5 +58,26 @@ func TestWhatIsKeptForAReplicaThatLeavesHoldsNothingUp(t *testing.T) {
 	running := func(kind stepKind, _ string) (step, bool) { return step{kind: kind}, true }
 	if s, ok := electedPrimary(o, running); !ok || s.kind != stepReplicas {
 		t.Errorf("the next step is %s", s.kind)
+	}
+}
+
+// hanging is a driver that looks at the volume with a program, which is killed when nobody waits any more.
+type hanging struct{ Driver }
+
+func (hanging) Inspect(ctx context.Context) (Volume, error) {
+	<-ctx.Done()
+	return Volume{}, errors.New("signal: killed")
+}
+
+// What was cut short because something else is wanted did not fail, and is tried again at once.
+func TestAStepThatIsCutShortIsNoFailure(t *testing.T) {
+	a := &Agent{Options: Options{Driver: hanging{}, Metrics: NewMetrics()}, events: make(chan func(*memory)), background: t.Context()}
+	m := &memory{failures: map[string]*backoff{}}
+	m.retryAt, m.repl = map[string]time.Time{}, &replication{}
+	a.begin(t.Context(), m, step{kind: stepInspect})
+	m.cancel()
+	(<-a.events)(m)
+	if len(m.retryAt) > 0 || len(m.failures) > 0 {
+		t.Errorf("it is tried again at %v", m.retryAt)
 	}
 }
