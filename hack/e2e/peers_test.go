@@ -86,6 +86,9 @@ func (p patroniGroup) trouble(s *scope, g *group) (string, error) {
 			return name + " has the label of the primary, too", nil
 		}
 	}
+	if settled, err := p.group(s).Settled(s.ctx, g.primary); err != nil || !settled {
+		return "no synchronous replica is recorded", err //nolint:wrapcheck // shown as the last state
+	}
 	states, err := p.exec(s, g.primary, "psql", "-XAtU", "postgres", "-c", "select sync_state from pg_stat_replication where state = 'streaming'")
 	if err != nil {
 		return "", err
@@ -102,7 +105,11 @@ func (patroniGroup) exec(s *scope, pod string, command ...string) (string, error
 }
 
 func (p patroniGroup) holder(s *scope) (string, error) {
-	return patroni.Holder(s.ctx, cluster.Kube, s.namespace, peerName, p.settings) //nolint:wrapcheck // it says what it did
+	return p.group(s).Holder(s.ctx) //nolint:wrapcheck // it says what it did
+}
+
+func (p patroniGroup) group(s *scope) patroni.Group {
+	return patroni.Group{Settings: p.settings, Kube: cluster.Kube, Namespace: s.namespace, Name: peerName}
 }
 
 func (patroniGroup) writeURI(s *scope, file string) error {

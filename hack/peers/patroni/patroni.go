@@ -2,7 +2,7 @@
 //
 //  1. Manifests renders all objects of a group. The pods are like those of a Database of profile dev: resources, volumes, probes, spread,
 //     Pod Security, and the settings of PostgreSQL that follow from memory and volume.
-//  2. Patroni keeps the leader's name in an annotation of the object that Holder reads.
+//  2. Patroni keeps the leader's name, and the synchronous replica's, in annotations of objects, which a Group reads.
 //  3. The program is the one of Debian (hack/cluster makes the image), configured as its manual says.
 //
 // A watchdog device, the last thing that the manual recommends, does not exist in pods.
@@ -96,21 +96,48 @@ func Manifests(name, password string, s Settings) (string, error) {
 	return b.String(), nil
 }
 
+// Group is a group of three pods by its name.
+type Group struct {
+	Settings
+	Kube            kubernetes.Interface
+	Namespace, Name string
+}
+
 // Holder is the name of the pod that has the leader's lock, or had it last.
-func Holder(ctx context.Context, kube kubernetes.Interface, namespace, name string, s Settings) (string, error) {
-	if s.Endpoints {
+func (g Group) Holder(ctx context.Context) (string, error) {
+	name := g.Name
+	if !g.Endpoints {
+		name += "-leader"
+	}
+	record, err := g.record(ctx, name)
+	return record["leader"], err
+}
+
+// Settled says whether a replica is recorded as the synchronous one of this primary, where one must be: no other may take over, and before,
+// nobody may.
+func (g Group) Settled(ctx context.Context, primary string) (bool, error) {
+	if !g.Synchronous() {
+		return true, nil
+	}
+	record, err := g.record(ctx, g.Name+"-sync")
+	return record["leader"] == primary && record["sync_standby"] != "", err
+}
+
+// record is what Patroni keeps in the annotations of an object.
+func (g Group) record(ctx context.Context, name string) (map[string]string, error) {
+	if g.Endpoints {
 		//nolint:staticcheck // deprecated, and where Patroni keeps it
-		lock, err := kube.CoreV1().Endpoints(namespace).Get(ctx, name, metav1.GetOptions{})
+		object, err := g.Kube.CoreV1().Endpoints(g.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return "", fmt.Errorf("reading the leader: %w", err)
+			return nil, fmt.Errorf("reading what Patroni keeps: %w", err)
 		}
-		return lock.Annotations["leader"], nil
+		return object.Annotations, nil
 	}
-	lock, err := kube.CoreV1().ConfigMaps(namespace).Get(ctx, name+"-leader", metav1.GetOptions{})
+	object, err := g.Kube.CoreV1().ConfigMaps(g.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return "", fmt.Errorf("reading the leader: %w", err)
+		return nil, fmt.Errorf("reading what Patroni keeps: %w", err)
 	}
-	return lock.Annotations["leader"], nil
+	return object.Annotations, nil
 }
 
 // SwitchOver is the command, in the primary's pod, that hands over to a replica of Patroni's choice.
