@@ -247,7 +247,9 @@ func (a *Agent) electionSpec(m *memory) *election.Spec {
 		Initial: m.isFirst(),
 	}
 	for _, member := range spec.Members {
-		s.Members = append(s.Members, member.Name)
+		if member.Voter {
+			s.Members = append(s.Members, member.Name)
+		}
 		if member.Name == a.Instance {
 			s.Priority = member.Priority
 		}

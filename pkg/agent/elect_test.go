@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/platform-io/database-operator/pkg/agent/election"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
 // living is an engine that lives.
@@ -79,5 +81,17 @@ func TestAStepThatIsCutShortIsNoFailure(t *testing.T) {
 	(<-a.events)(m)
 	if len(m.retryAt) > 0 || len(m.failures) > 0 {
 		t.Errorf("it is tried again at %v", m.retryAt)
+	}
+}
+
+func TestWhoHasNoVoteIsNoMember(t *testing.T) {
+	a := New(Options{Instance: "db-0"})
+	m := &memory{}
+	m.volume = &Volume{State: VolumeReady}
+	m.spec = &dbv1.DatabaseInstanceSpec{Replication: &dbv1.InstanceReplication{}, Members: []dbv1.InstanceMember{
+		{Name: "db-0", Voter: true}, {Name: "db-1"}, {Name: "db-2", Voter: true},
+	}}
+	if got := a.electionSpec(m).Members; !slices.Equal(got, []string{"db-0", "db-2"}) {
+		t.Errorf("the election hears that the members are %v", got)
 	}
 }

@@ -400,6 +400,7 @@ func (a *Agent) endOperation(m *memory) action {
 	case m.fellBack:
 		op.Phase, op.Message = dbv1.OperationFailed, "The engine was started again with its previous configuration; the new one: "+m.config.refusal
 	}
+	op.Message = cut(op.Message, 1024)
 	return func(context.Context) (func(*memory), error) {
 		if err := a.store.Update(func(s *State) { s.Operation = &op }); err != nil {
 			return nil, err

@@ -21,6 +21,8 @@ func (p *planner) unfit(name string) string {
 		return name + " is the primary already"
 	case p.isFenced(name):
 		return "instance " + name + " is fenced"
+	case p.isRestarting(name):
+		return "instance " + name + " is being restarted"
 	}
 	return p.replicaTrouble(name)
 }

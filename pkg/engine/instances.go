@@ -80,7 +80,7 @@ func (p *planner) members(group resources.Group) []*dbv1ac.InstanceMemberApplyCo
 			continue
 		}
 		members = append(members, dbv1ac.InstanceMember().
-			WithName(name).WithVoter(true).
+			WithName(name).WithVoter(!p.isFenced(name)).
 			WithHost(naming.InstanceHost(name, p.Database.Name, p.Database.Namespace)))
 	}
 	return members
@@ -122,8 +122,9 @@ func (p *planner) operation(instance string) *dbv1.InstanceOperation {
 	if op := p.asked(instance); op != nil {
 		return op
 	}
+	begins := p.status.Operation != nil && p.status.Operation.Phase == dbv1.OperationPending
 	for _, r := range p.restarts {
-		if r.instance == instance && r.kind == restartEngine && r.heldBy == "" {
+		if r.instance == instance && r.kind == restartEngine && r.heldBy == "" && !begins {
 			return &dbv1.InstanceOperation{ID: r.id, Kind: dbv1.OperationRestart}
 		}
 	}

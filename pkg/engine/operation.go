@@ -103,6 +103,8 @@ func (p *planner) outcome(op *dbv1.OperationStatus) (phase, message string) {
 	}
 	was := p.Database.Status.Primary
 	switch {
+	case op.Kind == dbv1.OperationFailover && op.Target == p.primary && was != nil && p.report(p.primary).Epoch > was.Epoch:
+		return dbv1.OperationSucceeded, "instance " + p.primary + " is the primary"
 	case was == nil || was.Name != p.primary:
 		if op.Target != "" && op.Target != p.primary {
 			return dbv1.OperationFailed, fmt.Sprintf("instance %s became the primary, and not %s", p.primary, op.Target)
@@ -194,6 +196,16 @@ func (p *planner) waitingRequest() []dbv1.PlannedStep {
 	return []dbv1.PlannedStep{{Kind: request.Kind, Target: request.To, Reason: "a person asked, request " + request.ID, HeldBy: GuardPaused}}
 }
 
+// restarting is an instance whose engine is being restarted, "" when none is.
+func (p *planner) restarting() string {
+	for _, name := range p.shape.InstanceNames() {
+		if p.isRestarting(name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // unreadable is an id for a request that has none.
 func unreadable(text string) string {
 	hash := fnv.New64a()
@@ -211,6 +223,9 @@ func (p *planner) refuse(id, kind, target, why string) {
 
 // requestTrouble says why a request cannot be carried out.
 func (p *planner) requestTrouble(request *dbv1.OperationRequest, target string) string {
+	if request.NotAfter != nil && p.Now.After(request.NotAfter.Time) {
+		return "the operator took it up only after " + request.NotAfter.UTC().Format(time.RFC3339) + ", until which it was to be; ask again if it is still wanted"
+	}
 	switch {
 	case !p.hasReplicas():
 		return "there is only one instance"
@@ -221,6 +236,8 @@ func (p *planner) requestTrouble(request *dbv1.OperationRequest, target string) 
 	case p.primary == "":
 		_, _, why := p.primaryTrouble()
 		return "there is no primary to hand over: " + why
+	case p.restarting() != "":
+		return "instance " + p.restarting() + " is being restarted; ask again when it is back"
 	case target == "":
 		return "no replica can take over: see condition " + dbv1.ConditionReplicationHealthy
 	}
@@ -228,10 +245,14 @@ func (p *planner) requestTrouble(request *dbv1.OperationRequest, target string) 
 }
 
 // failoverTrouble says why an instance cannot be made the primary by force. That it is behind, or no
-// candidate, is what a person has accepted.
+// candidate, is what a person has accepted; that two take writes is not.
 func (p *planner) failoverTrouble(target string) string {
 	report := p.report(target)
+	status, _, why := p.primaryTrouble()
 	switch {
+	case status == unknown:
+		return fmt.Sprintf("pod %s may still take writes: %s. When it surely does not, because its node is switched off, delete the pod with --force, and ask again",
+			p.election.holder.Pod, why)
 	case p.isFenced(target):
 		return "instance " + target + " is fenced"
 	case report == nil:

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +25,17 @@ const (
 	forceTwo     = `{"id":"r1","kind":"Failover","to":"db-2","acceptDataLoss":true}`
 	lostMajority = "the primary and a candidate are lost"
 )
+
+// until ends a request with the time until which it may be taken up.
+func until(after time.Duration) string {
+	return `,"notAfter":"` + now.Add(after).UTC().Format(time.RFC3339) + `"}`
+}
+
+// beingRestarted asks an agent for a restart that it has not ended.
+func beingRestarted(s scene, name string) scene {
+	s.Instances[name].Spec.Operation = &dbv1.InstanceOperation{ID: "restart", Kind: dbv1.OperationRestart}
+	return s
+}
 
 // lost is a scene whose primary and one candidate are gone.
 func lost() scene { return settled(synchronous(3, 1)).releaseLease().stopped("db-0").stopped("db-1") }
@@ -50,6 +62,11 @@ func TestWhatAPersonAsksForIsTakenUpOnce(t *testing.T) {
 		"a failover to one that does not report": {lost(), strings.ReplaceAll(forceTwo, "db-2", "db-1"), "db-1", dbv1.OperationAborted, "does not report"},
 		"a failover that accepts nothing":        {lost(), `{"id":"r1","kind":"Failover","to":"db-2"}`, "", dbv1.OperationAborted, "acceptDataLoss"},
 		"what cannot be read":                    {settled(replicated(3)), `db-2`, "", dbv1.OperationAborted, "it is not JSON"},
+		"a failover while the primary may live":  {lastRenewed(15 * time.Second), forceTwo, "db-2", dbv1.OperationAborted, "db-0 may still take writes"},
+		"while an engine is being restarted":     {beingRestarted(settled(replicated(3)), "db-2"), switchToAny, "db-1", dbv1.OperationAborted, "db-2 is being restarted"},
+		"in time":                                {settled(replicated(3)), strings.Replace(switchToAny, "}", until(time.Minute), 1), "db-1", dbv1.OperationPending, ""},
+		"too late":                               {settled(replicated(3)), strings.Replace(switchToAny, "}", until(-time.Minute), 1), "db-1", dbv1.OperationAborted, "ask again if it is still wanted"},
+		"a kind that is a book":                  {settled(replicated(3)), `{"id":"r1","kind":"` + strings.Repeat("x", 5000) + `"}`, "", dbv1.OperationAborted, "its kind must be"},
 		"an unknown kind":                        {settled(replicated(3)), `{"id":"r1","kind":"Dance"}`, "", dbv1.OperationAborted, `not "Dance"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +139,8 @@ func TestHowOperationsEnd(t *testing.T) {
 			s.Instances = map[string]*dbv1.DatabaseInstance{"db-2": s.Instances["db-2"]}
 			s.elect("db-2", 5)
 		}}, dbv1.OperationSucceeded, "db-2 is the primary", ""},
-		"the target of a failover could not": {running(lost(), failover, "db-2"), []func(scene){says("db-2", dbv1.OperationFailed)}, dbv1.OperationAborted, "too far behind", ""},
+		"the target is the one that was the primary last": {running(settled(replicated(3)), failover, "db-0"), []func(scene){elected("db-0")}, dbv1.OperationSucceeded, "db-0 is the primary", ""},
+		"the target of a failover could not":              {running(lost(), failover, "db-2"), []func(scene){says("db-2", dbv1.OperationFailed)}, dbv1.OperationAborted, "too far behind", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := c.scene
@@ -146,6 +164,49 @@ func TestHowOperationsEnd(t *testing.T) {
 				t.Errorf("asked is %q, want %q", asked, c.asks)
 			}
 		})
+	}
+}
+
+// The API server takes no status with a longer text, and the operation would never end.
+func TestLongWordsDoNotKeepAnOperationFromEnding(t *testing.T) {
+	s := running(lost(), dbv1.OperationFailover, "db-2")
+	s.Instances["db-2"].Status.Operation = &dbv1.InstanceOperationStatus{ID: "r1", Phase: dbv1.OperationFailed, Message: strings.Repeat("é", 4000)}
+	if op := s.plan().Status.Operation; op.Phase != dbv1.OperationAborted || utf8.RuneCountInString(op.Message) != 1024 {
+		t.Errorf("%s with %d characters", op.Phase, utf8.RuneCountInString(op.Message))
+	}
+}
+
+// The others must not wait for one whose engine stays down: it is no candidate for as long as that is so.
+func TestAFencedInstanceHasNoVote(t *testing.T) {
+	s := settled(replicated(3))
+	s.Database.Annotations = map[string]string{"db.platform.io/fenced": "db-1"}
+	for _, name := range []string{"db-0", "db-1", "db-2"} {
+		for _, m := range s.spec(name).Members {
+			if *m.Voter != (*m.Name != "db-1") {
+				t.Errorf("%s is told that %s votes: %v", name, *m.Name, *m.Voter)
+			}
+		}
+	}
+}
+
+// An engine that is restarted while the primary hands over to it would have both down.
+func TestNoRestartBeginsWithAnOperation(t *testing.T) {
+	s := settled(replicated(3))
+	setting("max_connections", "200", 100)(s)
+	restarts := func() (names []string) {
+		for _, name := range []string{"db-0", "db-1", "db-2"} {
+			if op := s.spec(name).Operation; op != nil && *op.Kind == dbv1.OperationRestart {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	if got := restarts(); len(got) != 1 {
+		t.Fatalf("%v are restarted", got)
+	}
+	s = s.request(switchToAny)
+	if got := restarts(); len(got) != 0 {
+		t.Errorf("%v are restarted", got)
 	}
 }
 

@@ -26,6 +26,7 @@ func New(o *Observation, eng Engine) *Plan {
 	default:
 		p.planRunning()
 	}
+	cutTexts(p.status)
 	p.plan.Status = *p.status
 	return &p.plan
 }

@@ -28,13 +28,36 @@ func (p *planner) condition(kind string, status metav1.ConditionStatus, reason, 
 	SetCondition(p.status, p.Database.Generation, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(p.Now)})
 }
 
+// longestText is how many characters the API server takes for a message that is no condition's.
+const longestText = 1024
+
+// cut shortens a text to so many characters.
+func cut(text string, longest int) string {
+	if len(text) <= longest {
+		return text
+	}
+	runes := []rune(text)
+	if len(runes) <= longest {
+		return text
+	}
+	return string(runes[:longest-1]) + "…"
+}
+
+// cutTexts shortens what may hold others' words: the API server would refuse the whole status.
+func cutTexts(status *dbv1.DatabaseStatus) {
+	if op := status.Operation; op != nil {
+		op.Message = cut(op.Message, longestText)
+	}
+	for i := range status.Plan {
+		status.Plan[i].Reason = cut(status.Plan[i].Reason, longestText)
+	}
+}
+
 // SetCondition sets one condition of a status. Messages are cut where the API server would refuse
 // them.
 func SetCondition(status *dbv1.DatabaseStatus, generation int64, c metav1.Condition) {
 	const longest = 32768
-	if len(c.Message) > longest {
-		c.Message = c.Message[:longest-3] + "..."
-	}
+	c.Message = cut(c.Message, longest)
 	c.ObservedGeneration = generation
 	meta.SetStatusCondition(&status.Conditions, c)
 }
@@ -277,7 +300,7 @@ func (p *planner) reportPhase() {
 func (p *planner) illness(status, kind string) dbv1.HealthStatus {
 	h := dbv1.HealthStatus{Status: status}
 	if c := meta.FindStatusCondition(p.status.Conditions, kind); c != nil && c.Status != yes {
-		h.Message = c.Message[:min(len(c.Message), 1024)]
+		h.Message = cut(c.Message, longestText)
 		if c.Status == unknown {
 			h.Status = "Unknown"
 		}

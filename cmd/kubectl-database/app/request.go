@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,7 +98,7 @@ func (c *cli) ask(ctx context.Context, name string, r *request) error {
 	if db.Spec.Lifecycle.Paused {
 		return fmt.Errorf("Database %s is paused: the operator changes nothing; resume it first", name) //nolint:staticcheck // a kind's name
 	}
-	r.ID = rand.String(10)
+	r.ID, r.NotAfter = rand.String(10), new(metav1.NewTime(time.Now().Add(cmp.Or(r.wait, defaultWait)).Truncate(time.Second)))
 	text, err := r.Render()
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // OperationRequest is what a person asks for by the annotation db.platform.io/request on a Database. It
@@ -20,6 +22,9 @@ type OperationRequest struct {
 	To string `json:"to,omitempty"`
 	// AcceptDataLoss must be true for a failover: what only the missing instances have is lost.
 	AcceptDataLoss bool `json:"acceptDataLoss,omitempty"`
+	// NotAfter is until when it may be taken up; without it, at any time. What was right for a person then may be
+	// wrong when an operator that was away is back.
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
 }
 
 // ParseRequest reads the annotation. A request without a sensible id is an error that says so.
@@ -32,7 +37,7 @@ func ParseRequest(text string) (*OperationRequest, error) {
 	case r.ID == "" || len(r.ID) > 64:
 		return nil, errors.New("its id must have 1 to 64 characters")
 	case r.Kind != OperationSwitchover && r.Kind != OperationFailover:
-		return nil, fmt.Errorf("its kind must be %s or %s, not %q", OperationSwitchover, OperationFailover, r.Kind)
+		return nil, fmt.Errorf("its kind must be %s or %s, not %.64q", OperationSwitchover, OperationFailover, r.Kind)
 	case len(r.To) > 63:
 		return nil, errors.New("to must be the name of an instance")
 	case r.Kind == OperationFailover && r.To == "":
