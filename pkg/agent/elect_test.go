@@ -7,6 +7,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
 	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
@@ -93,5 +99,21 @@ func TestWhoHasNoVoteIsNoMember(t *testing.T) {
 	}}
 	if got := a.electionSpec(m).Members; !slices.Equal(got, []string{"db-0", "db-2"}) {
 		t.Errorf("the election hears that the members are %v", got)
+	}
+}
+
+// A write whose answer is lost, as when something else is wanted meanwhile, may have been carried out.
+func TestALabelWhoseWriteFailedIsNotKnown(t *testing.T) {
+	kube := fake.NewClientset(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "db-0", Labels: map[string]string{"db.platform.io/role": "primary"}}})
+	kube.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, context.Canceled })
+	a := &Agent{Options: Options{Kube: kube, Namespace: "n", Instance: "db-0"}}
+	m := &memory{}
+	m.labelled = dbv1.RolePrimary
+	update, err := a.label(dbv1.RoleNone, nil)(t.Context())
+	if err == nil || update == nil {
+		t.Fatalf("got %v", err)
+	}
+	if update(m); m.labelled != "" {
+		t.Errorf("it is still taken for %s", m.labelled)
 	}
 }

@@ -144,7 +144,8 @@ func (a *Agent) label(role dbv1.InstanceRole, others []string) action {
 				return nil, err
 			}
 			if _, err := pods.Patch(ctx, a.Instance, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: naming.AgentFieldManager}); err != nil {
-				return nil, fmt.Errorf("set the role label: %w", err)
+				// It may be there all the same: what the label is now, only another look tells.
+				return func(m *memory) { m.labelled = "" }, fmt.Errorf("set the role label: %w", err)
 			}
 			klog.FromContext(ctx).Info("Set the role label", "role", role)
 		}
