@@ -98,9 +98,10 @@ func (p *planner) stays(name string) string {
 	return ""
 }
 
-// isTold says which of those who stay does not know yet that an instance goes, "" when all do.
+// isTold says which of those who stay, and of the primary, does not know yet that an instance goes, "" when all do.
 func (p *planner) isTold(name string) string {
-	for _, other := range p.shape.InstanceNames() {
+	// The primary is asked, too, when it is to go itself: it is who adds candidates.
+	for _, other := range append(p.shape.InstanceNames(), p.primary) {
 		dbi := p.Instances[other]
 		if dbi == nil || slices.ContainsFunc(dbi.Spec.Members, func(m dbv1.InstanceMember) bool { return m.Name == name }) {
 			return "the other instances are not told yet"

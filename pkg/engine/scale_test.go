@@ -103,8 +103,19 @@ func TestAnInstanceGoesWhenItIsNotNeeded(t *testing.T) {
 		"two go, and the first of them cannot": {scaled(1).told("db-0").strike("db-2"), two, "still a candidate"},
 		"two go, and the last of them cannot":  {scaled(1).told("db-0").strike("db-1"), three, "still a candidate"},
 		"two go":                               {scaled(1).told("db-0").strike("db-1", "db-2"), 1, ""},
-		"somebody changed their mind":          {left().again(3), three, ""},
-		"the Database is paused":               {left().pause(), -1, ""},
+		"the primary goes, too, and has not read it": {func() scene {
+			s := scaled(2).again(1).told("db-0").strike("db-2")
+			s.elect("db-1", 5)
+			s.strike("db-2").Instances["db-1"].Generation = 2
+			return s
+		}(), three, "db-1 has not read yet"},
+		"the primary goes, too": {func() scene {
+			s := scaled(2).again(1).told("db-0")
+			s.elect("db-1", 5)
+			return s.strike("db-2")
+		}(), two, "it is the primary"},
+		"somebody changed their mind": {left().again(3), three, ""},
+		"the Database is paused":      {left().pause(), -1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.scene.size(); got != c.size {
