@@ -19,14 +19,14 @@ import (
 //     follows on, so that until then commits may wait for it.
 //  3. When every agent has seen that, and then the Lease is looked at and has it neither as holder nor
 //     as a candidate, the StatefulSet shrinks. So nothing that was acknowledged is only there.
-//  4. When its pod is gone, its DatabaseInstance is deleted, and its claim where the deletion policy
-//     says so. A claim that stays is taken again when the instance comes back.
+//  4. When its pod is gone, and the Lease still says so, its DatabaseInstance is deleted, and its claim where the
+//     deletion policy says so. A claim that stays is taken again when the instance comes back.
 //
-// The Lease of step 3 is read from the API server after the agents' words were read: a cache might
+// The Lease of steps 3 and 4 is read from the API server after the agents' words were read: a cache might
 // show it as it was before.
 
-// existingShape is the shape with the instances that are to go, too. Pods count as well: the StatefulSet
-// may be away for a moment.
+// existingShape is the shape with the instances that are to go, too. While the StatefulSet is away,
+// their pods and DatabaseInstances tell: the last copy of the data may be of one that has no pod at this moment.
 func (p *planner) existingShape() resources.Shape {
 	shape := p.shape
 	shape.Groups = slices.Clone(shape.Groups)
@@ -36,19 +36,35 @@ func (p *planner) existingShape() resources.Shape {
 			continue
 		}
 		for name := range p.Pods {
-			if ordinal, ok := ordinalIn(group, name); ok {
-				shape.Groups[i].Replicas = max(shape.Groups[i].Replicas, ordinal+1)
+			shape.Groups[i].Replicas = max(shape.Groups[i].Replicas, sizeWith(group, name))
+		}
+		for name, dbi := range p.Instances {
+			if IsOurs(p.Database, dbi) {
+				shape.Groups[i].Replicas = max(shape.Groups[i].Replicas, sizeWith(group, name))
 			}
 		}
 	}
 	return shape
 }
 
-// IsShrinking is true while an instance is to go.
+// sizeWith is how many instances a group has that has this one, 0 when it is none of the group.
+func sizeWith(group resources.Group, name string) int32 {
+	if ordinal, ok := ordinalIn(group, name); ok {
+		return ordinal + 1
+	}
+	return 0
+}
+
+// IsShrinking is true while an instance is to go, or something is left of one.
 func IsShrinking(o *Observation, eng Engine) bool {
 	for _, group := range eng.Shape(o.Database).Groups {
 		if set := o.StatefulSets[group.Name]; set != nil && set.Spec.Replicas != nil && *set.Spec.Replicas > group.Replicas {
 			return true
+		}
+		for name := range o.Instances {
+			if sizeWith(group, name) > group.Replicas {
+				return true
+			}
 		}
 	}
 	return false
@@ -119,8 +135,8 @@ func (p *planner) isTold(name string) string {
 func (p *planner) sizeOf(group resources.Group) int32 {
 	size := group.Replicas
 	for _, name := range p.leaving() {
-		if ordinal, ok := ordinalIn(group, name); ok && p.stays(name) != "" {
-			size = max(size, ordinal+1)
+		if p.stays(name) != "" {
+			size = max(size, sizeWith(group, name))
 		}
 	}
 	return size
@@ -145,7 +161,8 @@ func (p *planner) handOverBeforeLeaving() []restart {
 	return []restart{r}
 }
 
-// planLeft deletes what is left of instances that are gone.
+// planLeft deletes what is left of instances that are gone. That one has no pod does not say that it is not
+// needed: the same is asked as before it was let go.
 func (p *planner) planLeft() {
 	for _, group := range p.shape.Groups {
 		set := p.StatefulSets[group.Name]
@@ -154,7 +171,7 @@ func (p *planner) planLeft() {
 		}
 		isGone := func(name string) bool {
 			ordinal, ok := ordinalIn(group, name)
-			return ok && ordinal >= max(group.Replicas, *set.Spec.Replicas) && p.Pods[name] == nil && set.Status.ObservedGeneration >= set.Generation
+			return ok && ordinal >= max(group.Replicas, *set.Spec.Replicas) && p.Pods[name] == nil && set.Status.ObservedGeneration >= set.Generation && p.stays(name) == ""
 		}
 		for _, name := range slices.Sorted(maps.Keys(p.Instances)) {
 			if dbi := p.Instances[name]; isGone(name) && dbi.DeletionTimestamp == nil {

@@ -10,6 +10,7 @@ import (
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/record"
 )
 
@@ -49,6 +50,15 @@ func (s scene) told(members ...string) scene {
 		}
 	}
 	return s
+}
+
+// candidates is a record that has these.
+func candidates(names ...string) record.Record {
+	r := record.Record{Name: "data-id-" + names[0]}
+	for _, name := range names {
+		r.Candidates = append(r.Candidates, record.Candidate{Name: "data-id-" + name, Instance: name})
+	}
+	return r
 }
 
 // strike takes an instance from the candidates.
@@ -179,6 +189,10 @@ func TestWhatIsLeftOfAnInstance(t *testing.T) {
 		"the StatefulSet has not noticed":    {dbv1.DeletionDelete, func(s scene) { s.StatefulSets["db"].Generation = 2 }, nil},
 		"the volume is not this Database's":  {dbv1.DeletionDelete, func(s scene) { s.Claims["data-db-2"].Annotations["db.platform.io/database-uid"] = "another" }, []string{instance}},
 		"the StatefulSet is being made anew": {dbv1.DeletionDelete, func(s scene) { s.StatefulSets = nil }, nil},
+		"it is a candidate again":            {dbv1.DeletionDelete, func(s scene) { s.setRecord(candidates("db-0", "db-2")) }, nil},
+		"it was the primary, and nobody is":  {dbv1.DeletionDelete, func(s scene) { s.Lease.Spec.HolderIdentity = new("db-2/pod-uid-3") }, nil},
+		"nobody is the primary":              {dbv1.DeletionDelete, func(s scene) { s.releaseLease() }, nil},
+		"it cannot be known who is needed":   {dbv1.DeletionDelete, func(s scene) { s.Lease = nil }, nil},
 	} {
 		s := scaled(2).told("db-0", "db-1").strike("db-2").stopped("db-2")
 		s.Database.Spec.Lifecycle.DeletionPolicy = c.policy
@@ -189,6 +203,51 @@ func TestWhatIsLeftOfAnInstance(t *testing.T) {
 			return !strings.HasPrefix(a, "delete databasei") && !strings.HasPrefix(a, "delete pers")
 		})
 		if !slices.Equal(c.want, got) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// With neither the StatefulSet nor its pod, an instance that may have the only copy is still known.
+func TestAnInstanceWithoutAPodIsNotForgottenWithTheStatefulSet(t *testing.T) {
+	s := scaled(1).stopped("db-2")
+	s.StatefulSets = nil
+	if got := s.size(); got != 3 {
+		t.Errorf("the new StatefulSet has %d", got)
+	}
+	s.told("db-0").strike("db-1", "db-2")
+	if got := s.size(); got != 1 {
+		t.Errorf("nobody needs it any more, and the new StatefulSet has %d", got)
+	}
+	s = scaled(1).stopped("db-1").stopped("db-2")
+	s.StatefulSets = nil
+	for name, dbi := range s.Instances {
+		if name != "db-0" {
+			dbi.OwnerReferences[0].UID = "an earlier Database"
+		}
+	}
+	if got := s.size(); got != 1 {
+		t.Errorf("what an earlier Database had counts: %d", got)
+	}
+}
+
+func TestTheLeaseIsLookedAtWhileAnythingOfAnInstanceIsLeft(t *testing.T) {
+	for name, c := range map[string]struct {
+		disturb func(scene)
+		want    bool
+	}{
+		"all are there":              {func(s scene) { s.again(3) }, false},
+		"one is to go":               {func(scene) {}, true},
+		"the StatefulSet has shrunk": {func(s scene) { s.StatefulSets["db"].Spec.Replicas = new(int32(2)) }, true},
+		"the StatefulSet is away":    {func(s scene) { delete(s.StatefulSets, "db") }, true},
+		"nothing is left": {func(s scene) {
+			s.StatefulSets["db"].Spec.Replicas = new(int32(2))
+			delete(s.Instances, "db-2")
+		}, false},
+	} {
+		s := scaled(2)
+		c.disturb(s)
+		if got := engine.IsShrinking(s.Observation, eng); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
