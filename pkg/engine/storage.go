@@ -167,7 +167,8 @@ func (o *Observation) requestedSize() *resource.Quantity {
 	return largest
 }
 
-// reportStorage: the volumes are bound, have the wanted size, and are not filling up.
+// reportStorage: the volumes are bound, have the wanted size, and are not filling up. Those of instances that are
+// to go are among them, as they are among those that grow.
 func (p *planner) reportStorage() {
 	if dbv1.StorageSize(p.Database) == nil {
 		p.condition(dbv1.ConditionStorageReady, yes, dbv1.ReasonNotRequested, "the spec asks for no volume")
@@ -177,7 +178,7 @@ func (p *planner) reportStorage() {
 		return
 	}
 	for _, judge := range []func(name string) (reason, message string){p.unbound, p.resizing, p.filling} {
-		for _, name := range p.shape.InstanceNames() {
+		for _, name := range p.existing {
 			if reason, message := judge(name); reason != "" {
 				p.condition(dbv1.ConditionStorageReady, no, reason, message)
 				return

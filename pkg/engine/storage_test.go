@@ -84,6 +84,9 @@ func TestVolumesGrow(t *testing.T) {
 		"the step has arrived, and is not enough": {two(sized("1Gi", always)).stepped("1536Mi", "db-0", "db-1").arrived("1536Mi", 1300), both("2Gi"), false, "False Resizing"},
 		"a step would be too large":               {two(sized("1Gi", always)).stepped("2816Mi", "db-0", "db-1").arrived("2816Mi", 1300), both("3Gi"), false, "False Resizing"},
 		"it may not be larger":                    {two(sized("1Gi", always)).stepped("3Gi", "db-0", "db-1").arrived("3Gi", 1300), none, true, "False VolumeFilling"},
+		"only one that is to go lacks it": {
+			scaled(2).withSize("2Gi").asks("2Gi", "2Gi", "db-0", "db-1"), map[string]string{"data-db-2": "2Gi"}, false, "False Resizing",
+		},
 		"an instance is to go": {func() scene {
 			s := settled(replicated(3))
 			s.Database.Spec.Topology.Replicas = 2
