@@ -12,6 +12,7 @@ import (
 	"github.com/platform-io/database-operator/pkg/engine/confighash"
 	"github.com/platform-io/database-operator/pkg/maintenance"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/record"
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
@@ -74,6 +75,10 @@ func (p *planner) judgeRestarts() []restart {
 			switch {
 			case !p.hasReplicas() || !p.reigns(name):
 				wanted = append(wanted, r)
+			case r.broken && p.isIrreplaceable(name):
+				// Before all others: none of them can be ready without it.
+				r.urgent = true
+				wanted = append([]restart{r}, wanted...)
 			case name == p.primary && p.pendingSettings(name) != "" && p.engine.PrimaryFirst(p.Database, p.report(name)):
 				// Replicas could not follow one that runs with less, and it is told to run with less.
 				wanted = append([]restart{p.engineRestart(name)}, wanted...)
@@ -89,6 +94,12 @@ func (p *planner) judgeRestarts() []restart {
 // reigns is true for the primary, and for one that holds the Lease while it is being restarted in place.
 func (p *planner) reigns(name string) bool {
 	return name == p.primary || p.primary == "" && p.holds(name)
+}
+
+// isIrreplaceable is true for one that holds the Lease, takes no writes, and that nobody else can take over from: it
+// holds it for as long as its pod exists.
+func (p *planner) isIrreplaceable(name string) bool {
+	return p.primary == "" && p.holds(name) && !slices.ContainsFunc(p.election.record.Candidates, func(c record.Candidate) bool { return c.Instance != name })
 }
 
 // beforeRestart puts a switchover in the place of the primary's restart.
@@ -300,7 +311,7 @@ var guards = []guard{
 		return c.disrupted != "" && c.disrupted != r.instance && !r.urgent
 	}},
 	{GuardPrimaryFirst, func(p *planner, _ *circumstances, r *restart) bool {
-		return r.kind == restartEngine && p.hasReplicas() && r.instance != p.primary &&
+		return r.kind == restartEngine && p.hasReplicas() && !p.reigns(r.instance) &&
 			(p.primary == "" || p.engine.PrimaryFirst(p.Database, p.report(p.primary)))
 	}},
 	{GuardLastSynchronised, func(p *planner, _ *circumstances, r *restart) bool {

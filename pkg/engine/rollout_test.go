@@ -343,6 +343,23 @@ func TestGuardsOfReplicaSets(t *testing.T) {
 			func(s scene) { delete(s.Pods["db-0"].Labels, "db.platform.io/role") },
 			map[string]string{"Switchover db-0": engine.GuardOneAtATime, "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime},
 		},
+		"the primary is broken, and others can take over": {
+			func(s scene) { s.isNotReady("db-0", "out of memory") },
+			map[string]string{"Switchover db-0": engine.GuardLastSynchronised, "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime},
+		},
+		"the primary is broken, and nobody can take over": {
+			func(s scene) { s.isNotReady("db-0", "out of memory").strike("db-1", "db-2") },
+			map[string]string{"RestartPod db-0": "", "RestartPod db-1": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime},
+		},
+		"the primary is broken, and a replica, and nobody can take over": {func(s scene) {
+			s.Database.Spec.Maintenance = sundays
+			s.elect("db-1", 5)
+			s.isNotReady("db-0", "nobody to follow").isNotReady("db-1", "out of memory").strike("db-0", "db-2")
+		}, map[string]string{"RestartPod db-1": "", "RestartPod db-0": engine.GuardOneAtATime, "RestartPod db-2": engine.GuardOneAtATime}},
+		"the primary serves, and nobody can take over": {
+			func(s scene) { s.strike("db-1", "db-2") },
+			map[string]string{"Switchover db-0": engine.GuardNoCandidate, "RestartPod db-1": engine.GuardLastSynchronised, "RestartPod db-2": engine.GuardLastSynchronised},
+		},
 		"an operation is under way": {func(s scene) {
 			s.Database.Status.Operation = &dbv1.OperationStatus{ID: "1", Kind: dbv1.OperationSwitchover, Phase: dbv1.OperationRunning}
 		}, map[string]string{"RestartPod db-1": engine.GuardOperation, "RestartPod db-2": engine.GuardOperation, "Switchover db-0": engine.GuardOperation}},
@@ -357,6 +374,32 @@ func TestGuardsOfReplicaSets(t *testing.T) {
 		if diff := cmp.Diff(c.held, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+}
+
+// Its pod is the same whatever its containers do, so it would hold the Lease for ever.
+func TestAPrimaryThatOnlyABetterSpecHelpsIsRestarted(t *testing.T) {
+	s := settled(replicated(2))
+	moreMemory(s)
+	s.isNotReady("db-0", "out of memory").strike("db-1")
+	deleted := func() bool { return slices.Contains(actions(s.plan()), "delete pods db-0") }
+	if !deleted() {
+		t.Errorf("actions %v, plan %+v", actions(s.plan()), s.plan().Status.Plan)
+	}
+	shape := eng.Shape(s.Database)
+	hashes := resources.PodHashes(s.Database, shape, shape.Groups[0], s.AgentImage)
+	s.Pods["db-0"].Annotations = map[string]string{"db.platform.io/template-hash": hashes.Template, "db.platform.io/spec-hash": hashes.Spec}
+	if deleted() {
+		t.Error("it is made as the spec says, and is restarted again")
+	}
+}
+
+func TestAPrimaryThatOnlyAnotherSettingHelpsIsRestarted(t *testing.T) {
+	s := settled(replicated(2))
+	setting("shared_buffers", "1GB", 0)(s)
+	s.isNotReady("db-0", "out of memory").strike("db-1")
+	if op := s.spec("db-0").Operation; op == nil || *op.Kind != dbv1.OperationRestart {
+		t.Errorf("it is asked for %+v, plan %+v", op, s.plan().Status.Plan)
 	}
 }
 
