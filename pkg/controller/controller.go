@@ -73,7 +73,7 @@ type Controller struct {
 }
 
 // How soon a sync is tried again when nothing will wake it: after a cache lagged behind a write,
-// and after a conflict with an object that no informer sees.
+// and after what somebody else must mend, of which no informer may tell.
 const (
 	staleRetry    = time.Second
 	conflictRetry = time.Minute
@@ -195,23 +195,29 @@ func (c *Controller) sync(ctx context.Context, key cache.ObjectName) (time.Durat
 	}
 	plan := engine.New(observation, c.options.Engines[shared.Spec.Engine])
 	c.metrics.refused(plan.Status.Plan)
-	db, failure := c.carryOut(ctx, shared, plan)
+	return c.carryOut(ctx, observation, plan)
+}
+
+// carryOut does what was planned, reports what came of it, and says when to look again.
+func (c *Controller) carryOut(ctx context.Context, o *engine.Observation, plan *engine.Plan) (time.Duration, error) {
+	db, grown := o.Database, growth{}
+	failure := c.applyAll(ctx, db, plan.Objects)
+	if failure == nil {
+		db, grown, failure = c.execute(ctx, db, plan.Actions)
+	}
+	c.reportGrowth(o, &plan.Status, grown)
 	switch err := c.report(ctx, db, &plan.Status, failure); {
 	case apierrors.IsConflict(err):
 		// What was planned is out of date, and with it what failed.
 		return 0, err
 	case err != nil:
 		return 0, errors.Join(failure, err)
+	case failure != nil && !isSettled(failure):
+		return 0, failure
+	case failure == nil && grown.refused == nil:
+		return plan.RequeueAfter, nil
+	case plan.RequeueAfter > 0:
+		return min(plan.RequeueAfter, conflictRetry), nil
 	}
-	if failure != nil && isSettled(failure) {
-		return conflictRetry, nil
-	}
-	return plan.RequeueAfter, failure
-}
-
-func (c *Controller) carryOut(ctx context.Context, db *dbv1.Database, plan *engine.Plan) (*dbv1.Database, error) {
-	if err := c.applyAll(ctx, db, plan.Objects); err != nil {
-		return db, err
-	}
-	return c.execute(ctx, db, plan.Actions)
+	return conflictRetry, nil
 }

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -29,14 +28,16 @@ var kindByResource = map[string]string{
 	engine.StatefulSets: "StatefulSet",
 }
 
-// execute carries out the actions in order; the first error ends it, unless a volume cannot grow. It
-// returns the Database as the last write left it.
-func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action) (*dbv1.Database, error) {
-	var refused []error
+// execute carries out the actions in order; the first error ends it, unless it is that a volume cannot grow: that is
+// no failure of the sync, and is returned beside. It returns the Database as the last write left it.
+func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action) (*dbv1.Database, growth, error) {
+	var grown growth
 	for _, action := range actions {
 		klog.FromContext(ctx).V(2).Info("Executing", "action", action.String())
 		var err error
-		switch action.(type) {
+		switch a := action.(type) {
+		case engine.GrowClaim:
+			err = grown.add(c.growClaim(ctx, db, a))
 		case engine.AddFinalizer:
 			db, err = c.setFinalizers(ctx, db, append(slices.Clone(db.Finalizers), naming.Finalizer))
 		case engine.RemoveFinalizer:
@@ -44,15 +45,11 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 		default:
 			err = c.executeOne(ctx, db, action)
 		}
-		var grow *growError
-		switch {
-		case errors.As(err, &grow):
-			refused = append(refused, err)
-		case err != nil:
-			return db, errors.Join(append(refused, fmt.Errorf("%s: %w", action, err))...)
+		if err != nil {
+			return db, grown, fmt.Errorf("%s: %w", action, err)
 		}
 	}
-	return db, errors.Join(refused...)
+	return db, grown, nil
 }
 
 // executeOne carries out an action that leaves the Database itself as it is.
@@ -70,8 +67,6 @@ func (c *Controller) executeOne(ctx context.Context, db *dbv1.Database, action e
 		return c.createAuthority(ctx, db)
 	case engine.IssueCertificate:
 		return c.issueCertificate(ctx, db, a)
-	case engine.GrowClaim:
-		return c.growClaim(ctx, db, a)
 	case engine.Annotate:
 		return c.annotate(ctx, db, a)
 	case engine.Delete:

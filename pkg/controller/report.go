@@ -23,7 +23,6 @@ import (
 func (c *Controller) report(ctx context.Context, db *dbv1.Database, status *dbv1.DatabaseStatus, failure error) error {
 	if failure != nil {
 		c.reportFailure(db, status, failure)
-		c.reportGrowth(db, status, failure)
 	}
 	if equality.Semantic.DeepEqual(&db.Status, status) {
 		return nil
@@ -120,14 +119,11 @@ func (c *Controller) reportFailure(db *dbv1.Database, status *dbv1.DatabaseStatu
 func explain(failure error) (reason, message string) {
 	var conflict *conflictError
 	var credentials *credentialsError
-	var grow *growError
 	switch {
 	case errors.As(failure, &conflict):
 		return dbv1.ReasonResourceConflict, failure.Error()
 	case errors.As(failure, &credentials):
 		return dbv1.ReasonInvalidCredentials, credentials.Error()
-	case errors.As(failure, &grow):
-		return "", "" // reportGrowth says so
 	case apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause):
 		return dbv1.ReasonNamespaceTerminating, "the namespace is being deleted; nothing can be created in it"
 	case apierrors.IsForbidden(failure):
@@ -143,8 +139,7 @@ func explain(failure error) (reason, message string) {
 func isSettled(failure error) bool {
 	var conflict *conflictError
 	var credentials *credentialsError
-	var grow *growError
-	return errors.As(failure, &grow) || errors.As(failure, &conflict) || errors.As(failure, &credentials) || apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause)
+	return errors.As(failure, &conflict) || errors.As(failure, &credentials) || apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause)
 }
 
 // shorten keeps an event's note within the limit of the API (1,024 bytes).

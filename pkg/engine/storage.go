@@ -167,6 +167,13 @@ func (o *Observation) requestedSize() *resource.Quantity {
 	return largest
 }
 
+// CanSetSizeBack is true when volumes are to have a size because the spec asks for it, and none was told so yet:
+// the spec may ask for less again.
+func CanSetSizeBack(o *Observation, wanted resource.Quantity) bool {
+	size, told := dbv1.StorageSize(o.Database), o.requestedSize()
+	return size != nil && size.Cmp(wanted) == 0 && (told == nil || told.Cmp(*size) < 0)
+}
+
 // reportStorage: the volumes are bound, have the wanted size, and are not filling up. Those of instances that are
 // to go are among them, as they are among those that grow.
 func (p *planner) reportStorage() {
