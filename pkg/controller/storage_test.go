@@ -53,8 +53,8 @@ type carried struct {
 	requeue   time.Duration
 }
 
-// out is when it is looked at again, what fails, and the status that is written.
-func (c carried) out(t *testing.T) (after time.Duration, failure error, status dbv1.DatabaseStatus) {
+// out is the status that is written, when it is looked at again, and what fails.
+func (c carried) out(t *testing.T) (status dbv1.DatabaseStatus, after time.Duration, failure error) {
 	t.Helper()
 	clients := Clients{Databases: fake.NewSimpleClientset(c.database)}
 	controller := &Controller{
@@ -76,7 +76,7 @@ func (c carried) out(t *testing.T) (after time.Duration, failure error, status d
 	if err != nil {
 		t.Fatal(err)
 	}
-	return after, failure, written.Status
+	return written.Status, after, failure
 }
 
 func grows(refuses refusing) carried {
@@ -113,7 +113,7 @@ func TestAVolumeThatCannotGrowHoldsNothingElseUp(t *testing.T) {
 	} {
 		plan := grows(refusing{"data-db-0": stuck, "data-db-1": stuck, "db-0": c.pod})
 		plan.annotates, plan.requeue = true, c.requeue
-		after, failure, status := plan.out(t)
+		status, after, failure := plan.out(t)
 		if after != c.after || !errors.Is(failure, c.failure) || errors.Is(failure, stuck) {
 			t.Errorf("%s: again after %s, want %s; failure %v, want %v", name, after, c.after, failure, c.failure)
 		}
@@ -159,7 +159,7 @@ func TestWhatToDoAboutAVolumeThatCannotGrow(t *testing.T) {
 	} {
 		plan := grows(c.refuses)
 		c.disturb(plan)
-		_, _, status := plan.out(t)
+		status, _, _ := plan.out(t)
 		if got := meta.FindStatusCondition(status.Conditions, dbv1.ConditionStorageReady); got == nil || !strings.HasSuffix(got.Message, ". "+c.says) {
 			t.Errorf("%s: StorageReady is %+v, want %q", name, got, c.says)
 		}

@@ -75,7 +75,7 @@ func (p *planner) judgeRestarts() []restart {
 			switch {
 			case !p.hasReplicas() || !p.reigns(name):
 				wanted = append(wanted, r)
-			case r.broken && p.isIrreplaceable(name):
+			case p.isIrreplaceable(r):
 				// Before all others: none of them can be ready without it.
 				r.urgent = true
 				wanted = append([]restart{r}, wanted...)
@@ -96,10 +96,11 @@ func (p *planner) reigns(name string) bool {
 	return name == p.primary || p.primary == "" && p.holds(name)
 }
 
-// isIrreplaceable is true for one that holds the Lease, takes no writes, and that nobody else can take over from: it
-// holds it for as long as its pod exists.
-func (p *planner) isIrreplaceable(name string) bool {
-	return p.primary == "" && p.holds(name) && !slices.ContainsFunc(p.election.record.Candidates, func(c record.Candidate) bool { return c.Instance != name })
+// isIrreplaceable is true for one that is broken, holds the Lease, and that nobody else can take over from: it holds it
+// for as long as its pod exists.
+func (p *planner) isIrreplaceable(r restart) bool {
+	return r.broken && p.primary == "" && p.holds(r.instance) &&
+		!slices.ContainsFunc(p.election.record.Candidates, func(c record.Candidate) bool { return c.Instance != r.instance })
 }
 
 // beforeRestart puts a switchover in the place of the primary's restart.
