@@ -102,18 +102,19 @@ func (p *planner) outcome(op *dbv1.OperationStatus) (phase, message string) {
 		return "", ""
 	}
 	was := p.Database.Status.Primary
-	switch {
-	case op.Kind == dbv1.OperationFailover && op.Target == p.primary && was != nil && p.report(p.primary).Epoch > was.Epoch:
-		return dbv1.OperationSucceeded, "instance " + p.primary + " is the primary"
-	case was == nil || was.Name != p.primary:
+	if was == nil || was.Name != p.primary {
 		if op.Target != "" && op.Target != p.primary {
 			return dbv1.OperationFailed, fmt.Sprintf("instance %s became the primary, and not %s", p.primary, op.Target)
 		}
 		return dbv1.OperationSucceeded, "instance " + p.primary + " is the primary"
-	case op.Kind == dbv1.OperationSwitchover && p.report(p.primary).Epoch > was.Epoch:
-		return dbv1.OperationAborted, "instance " + p.primary + " is the primary again"
+	}
+	switch again := p.report(p.primary).Epoch > was.Epoch; {
+	case op.Kind == dbv1.OperationFailover && again && op.Target == p.primary:
+		return dbv1.OperationSucceeded, "instance " + p.primary + " is the primary"
 	case op.Kind == dbv1.OperationFailover:
 		return dbv1.OperationAborted, "instance " + p.primary + " takes writes"
+	case again:
+		return dbv1.OperationAborted, "instance " + p.primary + " is the primary again"
 	}
 	return "", ""
 }
