@@ -191,7 +191,9 @@ func (f *faulted) scale(replicas, synchronous int32) {
 func (f *faulted) grow(size string) {
 	f.Helper()
 	f.growsBeyond(func() {
-		f.edit("ha", func(db *dbv1.Database) { db.Spec.Storage.Size = new(resource.MustParse(size)) })
+		f.edit("ha", func(db *dbv1.Database) {
+			db.Spec.Storage.Size, db.Spec.Storage.AutoGrow = new(resource.MustParse(size)), nil
+		})
 	})
 }
 

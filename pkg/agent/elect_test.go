@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -115,5 +117,44 @@ func TestALabelWhoseWriteFailedIsNotKnown(t *testing.T) {
 	}
 	if update(m); m.labelled != "" {
 		t.Errorf("it is still taken for %s", m.labelled)
+	}
+}
+
+// empty is a driver that finds nothing on the volume.
+type empty struct{ Driver }
+
+func (empty) Inspect(context.Context) (Volume, error) { return Volume{State: VolumeEmpty}, nil }
+
+func TestAnEmptiedVolumeHasNoConfigurationEither(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "agent")
+	configs, err := NewConfigStore(filepath.Join(dir, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := configs.Use("abc"); err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{Options: Options{Driver: empty{}}, configs: configs, background: t.Context()}
+	m := &memory{}
+	m.config.current, m.retryAt = "abc", map[string]time.Time{}
+	look := func() string {
+		update, err := a.inspect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		update(m)
+		return m.config.current
+	}
+	if got := look(); got != "abc" {
+		t.Errorf("the configuration is %q", got)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(); got != "" {
+		t.Errorf("the configuration is %q, and there is none", got)
+	}
+	if err := writeFile(filepath.Join(dir, "state.json"), nil); err != nil {
+		t.Error(err)
 	}
 }

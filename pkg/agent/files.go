@@ -27,8 +27,11 @@ func (f File) Load() ([]byte, error) {
 // Save replaces it.
 func (f File) Save(content []byte) error { return writeFile(f.path, content) }
 
-// writeFile replaces a file.
+// writeFile replaces a file. Its folder is made again when somebody emptied the volume.
 func writeFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the folder of %s: %w", path, err)
+	}
 	temporary := path + ".new"
 	if err := writeSynced(temporary, content); err != nil {
 		return err

@@ -64,7 +64,12 @@ func (a *Agent) inspect(ctx context.Context) (func(*memory), error) {
 		return func(m *memory) { m.lastError = err.Error() }, err
 	}
 	end := a.endOfLog(ctx, volume)
+	current, good := a.configs.Current(), a.configs.Good()
 	return func(m *memory) {
+		if volume.State == VolumeEmpty {
+			// Who took the data away may have taken the configuration with it.
+			m.config.current, m.config.good = current, good
+		}
 		if m.repl != nil {
 			m.repl.endOfLog = end
 		}

@@ -116,7 +116,7 @@ func (m *Machine) read() {
 	if m.now.Mono-l.readAt < d.RetryPeriod {
 		return
 	}
-	due := l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+d.RetryPeriod
+	due := l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+2*d.RetryPeriod
 	if h := m.hold; h != nil {
 		due = h.failed || h.leaving != nil && h.leaving.down && m.sole()
 	}
