@@ -207,7 +207,7 @@ func (m *Machine) reply(e *Asked) {
 			a = m.position()
 		}
 	case AskContains:
-		a.Unable = !m.able()
+		a.Unable = !m.capable()
 		a.Yes = !a.Unable && m.contains(q)
 	}
 	m.do(Reply{Token: e.Token, Answer: a})

@@ -128,9 +128,19 @@ func (m *Machine) mayClaim() bool {
 	return m.fresh() && (m.waited() || !m.holds(ruleSilence) && m.lease.known)
 }
 
-// able: it has data that it could run with, and nothing keeps it from that.
-func (m *Machine) able() bool {
-	return m.fit() && !m.mustDown && !m.spec.Stop && !m.stalled() && !m.failing()
+// able: it could run as primary, and is not to leave that to others. To whom the Lease is handed over there are no others:
+// it streams, so its engine runs again.
+func (m *Machine) able() bool { return m.capable() && (!m.failing() || m.named()) }
+
+// capable: it has data that it could run with, and nothing keeps it from that.
+func (m *Machine) capable() bool {
+	return m.fit() && !m.mustDown && !m.spec.Stop && !m.stalled()
+}
+
+// named: the Lease was released to it.
+func (m *Machine) named() bool {
+	to := m.lease.record.Handover
+	return m.released() && to != "" && to == m.disk.Name
 }
 
 // stalled: the volume does not answer.
@@ -173,7 +183,7 @@ func (m *Machine) silent() bool {
 
 // needsNoAnswers: the first claim of all, or the one that a handover names.
 func (m *Machine) needsNoAnswers() bool {
-	return m.unclaimed() || m.released() && m.lease.record.Handover == m.disk.Name && m.lease.record.Handover != ""
+	return m.unclaimed() || m.named()
 }
 
 func (m *Machine) askPositions() {

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	schedules  = flag.Int("election.schedules", 50000, "how many random schedules the model of the election goes through")
+	schedules  = flag.Int("election.schedules", 200000, "how many random schedules the model of the election goes through")
 	reportFile = flag.String("election.report", "", "file for what the model went through, and what it found in mutations")
 )
 

@@ -265,8 +265,8 @@ func TestScenarioHandoverAborted(t *testing.T) {
 	})
 }
 
-// Who has just given its engine up is no successor: the Lease is not given to one who leaves it lying.
-func TestScenarioHandoverPastTheUnable(t *testing.T) {
+// Who has just given its engine up leaves the Lease to others, but not when it is handed over to it: there are no others then.
+func TestScenarioHandoverAfterGivingUp(t *testing.T) {
 	t.Parallel()
 	settled(t, 3, 1, func(s *scenario) {
 		first := s.reigning()
@@ -283,10 +283,23 @@ func TestScenarioHandoverPastTheUnable(t *testing.T) {
 		s.strikes(fault{Kind: faultDeletePod, Node: holder, For: forEver})
 		s.within(8*time.Second, "the release", func() bool { return s.api.record.Holder == "" })
 		s.within(modelDurations.Lease-time.Second, "another holder", func() bool { return s.api.record.Holder != "" })
-		if s.reigning() == first {
-			s.story("%s took over", first.instance)
-		}
 	})
+}
+
+// The next is asked when one says that it is unable; one that does not have everything yet is asked again.
+func TestWhoIsUnableIsPassedOver(t *testing.T) {
+	l := leaving{successors: []Candidate{{Name: "a"}, {Name: "b"}}, round: 7}
+	l.hears(&Answer{})
+	if len(l.successors) != 2 || l.confirmed {
+		t.Errorf("it is %+v", l)
+	}
+	l.hears(&Answer{Unable: true})
+	if len(l.successors) != 1 || l.successors[0].Name != "b" || l.round != 0 {
+		t.Errorf("it is %+v", l)
+	}
+	if l.hears(&Answer{Yes: true}); !l.confirmed {
+		t.Error("it is not confirmed")
+	}
 }
 
 // A person lets one claim without the answers that are needed; without that nobody does.
