@@ -74,8 +74,8 @@ func (m *Machine) leaveNow(l *leaving) {
 	case !l.down:
 	case m.confirmed(l):
 		m.release(l.successors[0].Name)
-	case m.inVain():
-		// The API is asked first (read).
+	case m.sole() && m.lease.answeredAt < l.downAt:
+		// The API is asked first (read): it may have gone away since it last answered.
 		if m.now.Mono-l.downAt >= m.limits.stop {
 			m.lose()
 		}
@@ -246,10 +246,6 @@ func (m *Machine) sendRelease(handover string) bool {
 	return true
 }
 
-// inVain: nobody else could take the Lease, and the API may be away. A release of which it is not known whether it was
-// committed would keep this instance, too, from running.
-func (m *Machine) inVain() bool { return m.sole() && !m.fresh() }
-
 // releaseAgain repeats a release whose outcome is not known; and it releases what this instance still
 // holds, but cannot take up again.
 func (m *Machine) releaseAgain() {
@@ -266,7 +262,10 @@ func (m *Machine) releaseAgain() {
 		}
 		return
 	}
-	if m.own() && m.isDown() && !m.inVain() && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
+	// Nobody else could take the Lease of a sole candidate. A release of which it is not known whether it was committed
+	// would keep this one, too, from running.
+	inVain := m.sole() && !m.fresh()
+	if m.own() && m.isDown() && !inVain && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
 		m.sendRelease("")
 	}
 }

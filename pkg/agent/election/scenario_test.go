@@ -127,11 +127,13 @@ func TestScenarioSingle(t *testing.T) {
 	})
 }
 
-// A single instance that was stopped in an orderly way while the API is away starts again without it.
+// A single instance that was stopped in an orderly way while the API is away starts again without it, also when the API
+// answered a moment before.
 func TestScenarioSingleStoppedWithoutAPI(t *testing.T) {
 	t.Parallel()
 	settled(t, 1, 0, func(s *scenario) {
 		n := s.reigning()
+		n.machine.lease.answeredAt = n.machine.now.Mono
 		s.strikes(fault{Kind: faultAPIDown, For: forEver})
 		n.deleted = true
 		n.tell()
