@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 
 	"github.com/platform-io/database-operator/pkg/agent"
+	"github.com/platform-io/database-operator/pkg/agent/elector"
 )
 
 func TestInstallReplacesTheProgram(t *testing.T) {
@@ -59,7 +60,7 @@ func TestRunNeedsItsFlags(t *testing.T) {
 		}
 	}
 	o := runOptions{engine: "Oracle"}
-	if _, err := o.driver(nil, nil); err == nil || !strings.Contains(err.Error(), "Oracle") {
+	if _, err := o.driver(nil, nil, elector.NewAddresses()); err == nil || !strings.Contains(err.Error(), "Oracle") {
 		t.Errorf("an engine that is not there: %v", err)
 	}
 }

@@ -107,7 +107,8 @@ func (o *runOptions) run() error {
 	if err != nil {
 		return err
 	}
-	engine, err := o.driver(supervisor, engineLog)
+	addresses := elector.NewAddresses()
+	engine, err := o.driver(supervisor, engineLog, addresses)
 	if err != nil {
 		return err
 	}
@@ -129,17 +130,17 @@ func (o *runOptions) run() error {
 		Database: o.database, Instance: o.instance, Namespace: o.namespace, PodUID: o.podUID,
 		VolumeDir: o.dataDir, ConfigDir: o.configDir, GracePeriod: o.gracePeriod, Listen: o.listen, Port: o.port, Version: version(), TokenFile: config.BearerTokenFile,
 		Driver: engine, Supervisor: supervisor, Kube: kube, Databases: databases, Metrics: metrics,
-		NewElector: o.elector(config, metrics, watchdog), Watchdog: watchdog,
+		NewElector: o.elector(config, metrics, watchdog, addresses), Watchdog: watchdog,
 	}).Run(ctx)
 }
 
 // driver is the one place that knows the engines.
-func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntry)) (agent.Driver, error) {
+func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntry), addresses *elector.Addresses) (agent.Driver, error) {
 	switch dbv1.Engine(o.engine) {
 	case dbv1.PostgreSQL:
 		return driver.New(driver.Options{
 			VolumeDir: o.dataDir, RunDir: o.runDir, Port: o.port, Supervisor: supervisor, Log: log,
-			PasswordFile: filepath.Join(o.replicationDir, naming.KeyReplication),
+			Addresses: addresses.Of, PasswordFile: filepath.Join(o.replicationDir, naming.KeyReplication),
 		}), nil
 	default:
 		return nil, fmt.Errorf("--engine: this agent does not run %q", o.engine)
@@ -148,7 +149,7 @@ func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntr
 
 // elector makes the elections' client, with connections to the API server of its own: a slow list
 // elsewhere must not hold up a renewal.
-func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics, watchdog *agent.Watchdog) func(elector.Memory, func(election.Want)) (agent.Elector, error) {
+func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics, watchdog *agent.Watchdog, addresses *elector.Addresses) func(elector.Memory, func(election.Want)) (agent.Elector, error) {
 	own := elector.NewMetrics(metrics.Registerer())
 	return func(memory elector.Memory, want func(election.Want)) (agent.Elector, error) {
 		return elector.New(elector.Options{
@@ -156,7 +157,8 @@ func (o *runOptions) elector(config *rest.Config, metrics *agent.Metrics, watchd
 			Namespace: o.namespace, LeaseName: naming.Lease(o.database), API: rest.CopyConfig(config),
 			Peers: elector.PeerOptions{
 				Listen: o.listenPeers, TLSDir: o.tlsDir, Port: naming.PortPeers,
-				Host: func(instance string) string { return naming.InstanceHost(instance, o.database, o.namespace) },
+				Host:      func(instance string) string { return naming.InstanceHost(instance, o.database, o.namespace) },
+				Addresses: addresses,
 			},
 			Memory: memory, Clock: elector.SystemClock{}, Metrics: own, NewName: rand.Text, Want: want,
 			SetDeadline: watchdog.Set,

@@ -72,8 +72,6 @@ type fault struct {
 	isolates bool
 	// newClaim: one of the claims is another one afterwards.
 	newClaim bool
-	// defect is why the test fails today. Then it runs only when its name was asked for.
-	defect string
 	// seen looks at how the instances are then, and at what else the clients saw, and says what is wrong.
 	seen func(*group, *report) string
 }
@@ -176,9 +174,6 @@ func (b *bed) round(t *testing.T, faults []fault) {
 	for i := range faults {
 		if chosen.MatchString(faults[i].name) {
 			t.Run(strings.ReplaceAll(faults[i].name, " ", "-"), func(t *testing.T) {
-				if faults[i].defect != "" && *chosenFaults == "" {
-					t.Skip("known defect: " + faults[i].defect)
-				}
 				b.befall(t, &faults[i])
 			})
 		}

@@ -272,6 +272,7 @@ func (e *Elector) SeeEngine(facts election.Facts) {
 // because nobody knows the old one.
 func (e *Elector) SeeSpec(spec election.Spec, like metav1.ObjectMeta) {
 	spec.Durations.Lease = wholeSeconds(spec.Durations.Lease)
+	e.peers.meet(spec.Members)
 	e.post(func(ctx context.Context) {
 		e.like = like
 		e.step(ctx, election.SpecSeen{Spec: spec})

@@ -223,11 +223,7 @@ func newRealWorld(t *testing.T, durations election.Durations) *realWorld {
 		}
 		peers := w.network.peer(n)
 		o.Peers = peers.options
-		e, err := New(o)
-		if err == nil {
-			e.peers.(*peerClient).resolve = w.dns.resolve
-		}
-		return e, err
+		return New(o)
 	}
 	w.populate(1, durations)
 	return w

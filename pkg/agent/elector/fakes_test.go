@@ -184,6 +184,8 @@ type fakePeer struct {
 	instance string
 }
 
+func (p *fakePeer) meet([]string) {}
+
 func (p *fakePeer) serve(_ context.Context, _ *sync.WaitGroup, answer answerer) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,18 +19,13 @@ import (
 
 // Questions to peers: POST /election of a Question as JSON, answered by an Answer, over mutual TLS.
 //
-// Each peer has connections of its own, which are kept. A new one goes to what DNS says, and if DNS says
-// nothing in time, to the address that worked last, or that DNS said since: it is asked now and then, so
-// that a peer that was moved is also found when DNS and the API go away together.
+// Each peer has connections of its own, which are kept. A new one goes to what DNS says, or to the address
+// that is remembered (addresses.go).
 
 const (
 	// askLimit is how long an answer may take: a little less than the pause between two rounds, so that
 	// the next one finds the peer free.
 	askLimit = 450 * time.Millisecond
-	// resolveLimit is the part of it that DNS may take.
-	resolveLimit = 150 * time.Millisecond
-	// refreshPeriod is the pause between two looks at the addresses of all peers.
-	refreshPeriod = 15 * time.Second
 	// answerSize bounds an answer; a chain grows with every epoch.
 	answerSize = 1 << 20
 
@@ -48,12 +41,16 @@ type PeerOptions struct {
 	// Host is the stable DNS name of an instance, Port where its agent listens.
 	Host func(instance string) string
 	Port int
+	// Addresses finds those names.
+	Addresses *Addresses
 }
 
 // peerAPI is what the elector needs of its peers.
 type peerAPI interface {
 	// ask returns a peer's answer.
 	ask(ctx context.Context, instance string, q election.Question) (election.Answer, error)
+	// meet makes peers known before they are asked.
+	meet(instances []string)
 	// serve answers questions until the context ends.
 	serve(ctx context.Context, group *sync.WaitGroup, answer answerer) error
 }
@@ -68,16 +65,13 @@ var errBusy = errors.New("the peer is still being asked")
 type peerClient struct {
 	options PeerOptions
 	keys    *keys
-	resolve func(ctx context.Context, host string) ([]string, error)
 
 	mu    sync.Mutex
 	peers map[string]*peer
 }
 
 func newPeerClient(options PeerOptions) *peerClient {
-	return &peerClient{
-		options: options, keys: &keys{dir: options.TLSDir}, resolve: net.DefaultResolver.LookupHost, peers: map[string]*peer{},
-	}
+	return &peerClient{options: options, keys: &keys{dir: options.TLSDir}, peers: map[string]*peer{}}
 }
 
 // peer is one of them.
@@ -86,9 +80,8 @@ type peer struct {
 	host      string
 	transport *http.Transport
 
-	mu      sync.Mutex
-	asking  map[election.Kind]bool
-	address string
+	mu     sync.Mutex
+	asking map[election.Kind]bool
 }
 
 func (c *peerClient) peer(instance string) *peer {
@@ -104,6 +97,13 @@ func (c *peerClient) peer(instance string) *peer {
 	return p
 }
 
+// meet implements peerAPI.
+func (c *peerClient) meet(instances []string) {
+	for _, instance := range instances {
+		c.options.Addresses.meet(c.options.Host(instance))
+	}
+}
+
 // ask implements peerAPI.
 func (c *peerClient) ask(ctx context.Context, instance string, q election.Question) (election.Answer, error) {
 	p := c.peer(instance)
@@ -116,7 +116,7 @@ func (c *peerClient) ask(ctx context.Context, instance string, q election.Questi
 	answer, err := p.post(ctx, q)
 	if err == nil && answer.Instance != instance {
 		err = fmt.Errorf("instance %s answers in the place of %s", answer.Instance, instance)
-		p.remember("")
+		c.options.Addresses.found(p.host, "")
 	}
 	if err != nil {
 		// What is left may lead to where nobody is any more.
@@ -183,46 +183,12 @@ func (p *peer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	}
 	dialer := tls.Dialer{NetDialer: &net.Dialer{KeepAlive: 5 * time.Second}, Config: config}
 	err = fmt.Errorf("no address of %s is known", p.host)
-	for _, address := range p.addresses(ctx) {
+	for _, address := range p.options.Addresses.Of(ctx, p.host) {
 		var conn net.Conn
 		if conn, err = dialer.DialContext(ctx, network, net.JoinHostPort(address, strconv.Itoa(p.options.Port))); err == nil {
-			p.remember(address)
+			p.options.Addresses.found(p.host, address)
 			return conn, nil
 		}
 	}
 	return nil, fmt.Errorf("connect: %w", err)
-}
-
-func (p *peer) addresses(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
-	defer cancel()
-	if addresses, err := p.resolve(ctx, p.host); err == nil && len(addresses) > 0 {
-		return addresses
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.address == "" {
-		return nil
-	}
-	return []string{p.address}
-}
-
-// refresh looks the peers' addresses up.
-func (c *peerClient) refresh(ctx context.Context) {
-	c.mu.Lock()
-	peers := slices.Collect(maps.Values(c.peers))
-	c.mu.Unlock()
-	for _, p := range peers {
-		ctx, cancel := context.WithTimeout(ctx, refreshPeriod/5)
-		if addresses, err := c.resolve(ctx, p.host); err == nil && len(addresses) > 0 {
-			p.remember(addresses[0])
-		}
-		cancel()
-	}
-}
-
-func (p *peer) remember(address string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.address = address
 }

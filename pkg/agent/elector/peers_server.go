@@ -46,7 +46,7 @@ func (c *peerClient) serve(ctx context.Context, group *sync.WaitGroup, answer an
 	})
 	group.Go(func() {
 		for pause(ctx, refreshPeriod) {
-			c.refresh(ctx)
+			c.options.Addresses.refresh(ctx)
 		}
 		_ = server.Close()
 	})

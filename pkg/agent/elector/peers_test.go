@@ -108,6 +108,12 @@ func (d *dns) resolve(ctx context.Context, host string) ([]string, error) {
 	return nil, errors.New("no such host")
 }
 
+func (d *dns) finder() *Addresses {
+	a := NewAddresses()
+	a.resolve = d.resolve
+	return a
+}
+
 func (d *dns) set(change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,12 +144,10 @@ func (w *network) peer(n int) *peerClient {
 	instance := fmt.Sprintf("orders-%d", n)
 	address := fmt.Sprintf("127.0.0.%d", n+2)
 	w.dns.set(func() { w.dns.addresses[hostOf(instance)] = address })
-	client := newPeerClient(PeerOptions{
+	return newPeerClient(PeerOptions{
 		Listen: fmt.Sprintf("%s:%d", address, w.port), TLSDir: w.authority.write(w.t.TempDir(), "*.orders-headless.shop.svc"),
-		Host: hostOf, Port: w.port,
+		Host: hostOf, Port: w.port, Addresses: w.dns.finder(),
 	})
-	client.resolve = w.dns.resolve
-	return client
 }
 
 // serve lets a peer answer until the end of the test, or until the function is called.
@@ -188,7 +192,7 @@ func TestPeersAnswerEachOther(t *testing.T) {
 	w := newNetwork(t)
 	asker := w.peer(0)
 	var connections atomic.Int32
-	asker.resolve = func(ctx context.Context, host string) ([]string, error) {
+	asker.options.Addresses.resolve = func(ctx context.Context, host string) ([]string, error) {
 		connections.Add(1)
 		return w.dns.resolve(ctx, host)
 	}
@@ -218,9 +222,20 @@ func TestAPeerThatMovedIsFoundWithoutDNS(t *testing.T) {
 	end()
 	// Nobody asks it, until DNS is away, too.
 	w.dns.set(func() { w.dns.addresses[hostOf("orders-1")] = "127.0.0.9" })
-	asker.refresh(t.Context())
+	asker.options.Addresses.refresh(t.Context())
 	w.dns.set(func() { w.dns.away = true })
 	w.serve(w.peerWithoutDNS(7), echo("orders-1"))
+	eventually(t, asker, "orders-1")
+}
+
+// One that was never asked is found as well, once it is known that there is one.
+func TestAPeerThatIsKnownIsFoundWithoutDNS(t *testing.T) {
+	w := newNetwork(t)
+	asker := w.peer(0)
+	w.serve(w.peer(1), echo("orders-1"))
+	asker.meet([]string{"orders-1"})
+	asker.options.Addresses.refresh(t.Context())
+	w.dns.set(func() { w.dns.away = true })
 	eventually(t, asker, "orders-1")
 }
 
@@ -285,7 +300,7 @@ func TestAnAnswerInThePlaceOfAnotherDoesNotCount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if asker.peer("orders-2").address != "" {
+	if asker.options.Addresses.known[hostOf("orders-2")] != "" {
 		t.Error("the wrong address is remembered")
 	}
 }

@@ -195,7 +195,7 @@ func (d *Driver) baseBackup(ctx context.Context, tool string, source agent.Sourc
 }
 
 func (d *Driver) runBaseBackup(ctx context.Context, tool string, source agent.Source, progress func(string)) (messages string, err error) {
-	cmd := command(ctx, tool, "--pgdata="+d.volumePath(dirClone), "--dbname="+toolConninfo(source),
+	cmd := command(ctx, tool, "--pgdata="+d.volumePath(dirClone), "--dbname="+d.toolConninfo(ctx, source),
 		"--wal-method=stream", "--checkpoint=fast", "--no-manifest", "--progress", "--verbose")
 	if err := d.withPassword(cmd); err != nil {
 		return "", err

@@ -45,6 +45,8 @@ type Options struct {
 	// RunDir is for the socket.
 	RunDir string
 	Port   int
+	// Addresses finds a host. It may know where one was when DNS is silent.
+	Addresses func(ctx context.Context, host string) []string
 	// PasswordFile has the password of naming.ReplicationUser. It is read when it is needed.
 	PasswordFile string
 	// Supervisor starts processes.

@@ -42,8 +42,8 @@ const filePassword = "pgpass"
 const askSource = 3 * time.Second
 
 // replicaConninfo is primary_conninfo.
-func replicaConninfo(source agent.Source, dataID, passfile string) string {
-	return conninfo(append(sourceParameters(source, cmp.Or(source.As, dataID)), parameter{"passfile", passfile}))
+func replicaConninfo(source agent.Source, address, dataID, passfile string) string {
+	return conninfo(append(sourceParameters(source, address, cmp.Or(source.As, dataID)), parameter{"passfile", passfile}))
 }
 
 // passwordLine is the content of the password file. It names the host: with it one can log in
@@ -155,6 +155,7 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, holds func(*re
 		// As it was: a source that only restarts still has what it had.
 		slot = state.Slot && state.Source != nil && *state.Source == source
 	}
+	address := d.addressOf(ctx, source)
 	d.files.Lock()
 	defer d.files.Unlock()
 	// The source may have been taken away while we asked it.
@@ -164,7 +165,7 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, holds func(*re
 	if !holds(&state) {
 		return errSuperseded
 	}
-	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Slot = &source, slot }); err != nil {
+	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Address, s.Slot = &source, address, slot }); err != nil {
 		return err
 	}
 	if _, err := replaceFile(d.replicationFile(filePassword), passwordLine(source, password)); err != nil {
@@ -211,7 +212,7 @@ func (d *Driver) unfollow(ctx context.Context) error {
 	// The password goes even when the volume is full and the rest cannot be written.
 	err := errors.Join(
 		removeFile(d.replicationFile(filePassword)),
-		d.changeLocked(func(s *replicationState) { s.Source, s.Slot = nil, false }),
+		d.changeLocked(func(s *replicationState) { s.Source, s.Address, s.Slot = nil, "", false }),
 		d.applySource(),
 	)
 	d.files.Unlock()

@@ -177,7 +177,7 @@ func TestStartupProcessThatMissedTheChangeCannotReceive(t *testing.T) {
 	content, err := os.ReadFile(conf)
 	b.must(err)
 	b.must(os.WriteFile(conf, []byte(strings.Replace(string(content), "primary_conninfo = ''",
-		"primary_conninfo = "+confValue(replicaConninfo(*a.source(), b.dataID, b.path("volume", "agent", "replication", filePassword))), 1)), 0o600))
+		"primary_conninfo = "+confValue(replicaConninfo(*a.source(), "", b.dataID, b.path("volume", "agent", "replication", filePassword))), 1)), 0o600))
 	b.exec("SELECT pg_reload_conf()")
 	b.thaw(startup)
 	b.eventually("a receiver", func() bool { return strings.Contains(b.logged(), "no password supplied") })

@@ -82,12 +82,20 @@ func TestASourceThatWasTakenAwayIsNotFollowedAgain(t *testing.T) {
 
 func TestConninfoIsQuoted(t *testing.T) {
 	source := agent.Source{Host: `h'o\st`, Port: 5432}
-	got := replicaConninfo(source, "ABC", "/p")
+	got := replicaConninfo(source, "", "ABC", "/p")
 	if !strings.HasPrefix(got, `host='h\'o\\st' port='5432' user='db_replication' application_name='ABC' `) || !strings.HasSuffix(got, ` passfile='/p'`) {
 		t.Errorf("got %s", got)
 	}
 	if got := string(passwordLine(agent.Source{Host: "h", Port: 5432}, `a:b\c`)); got != "h:5432:*:db_replication:a\\:b\\\\c\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// The address comes first, and the name is what is left when another one answers there, or nobody.
+func TestConninfoHasTheAddress(t *testing.T) {
+	got := replicaConninfo(agent.Source{Host: "h", Port: 5432}, "10.0.0.7", "ABC", "/p")
+	if !strings.HasPrefix(got, `host='h,h' hostaddr='10.0.0.7,' port='5432' `) {
+		t.Errorf("got %s", got)
 	}
 }
 

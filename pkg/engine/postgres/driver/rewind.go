@@ -138,7 +138,7 @@ func (d *Driver) rewindCommand(ctx context.Context, major string, source agent.S
 	if err != nil {
 		return nil, err
 	}
-	cmd := command(ctx, path, "--target-pgdata="+d.volumePath(dirRewind), "--source-server="+toolConninfo(source))
+	cmd := command(ctx, path, "--target-pgdata="+d.volumePath(dirRewind), "--source-server="+d.toolConninfo(ctx, source))
 	if d.restores(ctx, major) {
 		cmd.Args = append(cmd.Args, "--restore-target-wal")
 	}

@@ -70,7 +70,7 @@ func ownSettings(state *replicationState, passfile string, major int, floor []se
 		{"wal_retrieve_retry_interval", milliseconds(retryWithoutSource)},
 	}
 	if source := state.following(); source != nil {
-		settings[1].value = replicaConninfo(*source, state.DataID, passfile)
+		settings[1].value = replicaConninfo(*source, state.Address, state.DataID, passfile)
 		if state.Slot {
 			settings[2].value = slotName(state.DataID)
 		}

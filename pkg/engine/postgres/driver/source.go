@@ -55,10 +55,14 @@ func conninfo(parameters []parameter) string {
 }
 
 // sourceParameters are common to all connections to a source. One that died is noticed within
-// about five seconds.
-func sourceParameters(source agent.Source, name string) []parameter {
-	return []parameter{
-		{"host", source.Host},
+// about five seconds. The address where it was found is tried before its name: libpq waits for DNS as long
+// as that is silent, whatever the time-out.
+func sourceParameters(source agent.Source, address, name string) []parameter {
+	where := []parameter{{"host", source.Host}}
+	if address != "" {
+		where = []parameter{{"host", source.Host + "," + source.Host}, {"hostaddr", address + ","}}
+	}
+	return append(where, []parameter{
 		{"port", strconv.Itoa(source.Port)},
 		{"user", naming.ReplicationUser},
 		{"application_name", name},
@@ -68,12 +72,23 @@ func sourceParameters(source agent.Source, name string) []parameter {
 		{"keepalives_interval", "1"},
 		{"keepalives_count", "2"},
 		{"tcp_user_timeout", "5000"},
-	}
+	}...)
 }
 
 // toolConninfo is for the tools, which get the password in their environment.
-func toolConninfo(source agent.Source) string {
-	return conninfo(append(sourceParameters(source, toolName), parameter{"dbname", superuser}))
+func (d *Driver) toolConninfo(ctx context.Context, source agent.Source) string {
+	return conninfo(append(sourceParameters(source, d.addressOf(ctx, source), toolName), parameter{"dbname", superuser}))
+}
+
+// addressOf is where a source is found, empty when nobody knows.
+func (d *Driver) addressOf(ctx context.Context, source agent.Source) string {
+	if d.Addresses == nil {
+		return ""
+	}
+	if addresses := d.Addresses(ctx, source.Host); len(addresses) > 0 {
+		return addresses[0]
+	}
+	return ""
 }
 
 // sourceFacts are what a source says of itself.
@@ -107,6 +122,9 @@ func (d *Driver) connectSource(ctx context.Context, source agent.Source) (*pgx.C
 	}
 	config.User, config.Password, config.Database = naming.ReplicationUser, password, superuser
 	config.RuntimeParams = map[string]string{"application_name": toolName, "search_path": "pg_catalog"}
+	if address := d.addressOf(ctx, source); address != "" {
+		config.LookupFunc = func(context.Context, string) ([]string, error) { return []string{address}, nil }
+	}
 	conn, err := dial(ctx, config)
 	if err != nil {
 		return nil, facts, fmt.Errorf("source %s: %w", source.Instance, err)

@@ -23,6 +23,8 @@ type replicationState struct {
 	Mode   agent.StartMode `json:"mode,omitempty"`
 	DataID string          `json:"dataID,omitempty"`
 	Source *agent.Source   `json:"source,omitempty"`
+	// Address is where the source was found, empty when it was not.
+	Address string `json:"address,omitempty"`
 	// Slot says that the source keeps a slot for us.
 	Slot        bool              `json:"slot,omitempty"`
 	Synchronous agent.Synchronous `json:"synchronous,omitzero"`

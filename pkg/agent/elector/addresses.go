@@ -1,0 +1,81 @@
+package elector
+
+import (
+	"context"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// resolveLimit is what DNS may take of an answer's time.
+	resolveLimit = 150 * time.Millisecond
+	// refreshPeriod is the pause between two looks at the addresses of all hosts.
+	refreshPeriod = 15 * time.Second
+)
+
+// Addresses finds instances by their DNS names. What DNS said last is remembered: it is asked now and then,
+// so that an instance that was moved is also found when DNS and the API go away together.
+type Addresses struct {
+	resolve func(ctx context.Context, host string) ([]string, error)
+
+	mu sync.Mutex
+	// known has every host that was asked for; the address is empty while none is known.
+	known map[string]string
+}
+
+// NewAddresses asks the machine's own DNS.
+func NewAddresses() *Addresses {
+	return &Addresses{resolve: net.DefaultResolver.LookupHost, known: map[string]string{}}
+}
+
+// Of is what DNS says of a host or, if it says nothing in time, the address that worked last, or that DNS said since.
+func (a *Addresses) Of(ctx context.Context, host string) []string {
+	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
+	addresses, err := a.resolve(ctx, host)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err == nil && len(addresses) > 0:
+		if a.known[host] == "" {
+			a.known[host] = addresses[0]
+		}
+		return addresses
+	case a.known[host] == "":
+		return nil
+	}
+	return []string{a.known[host]}
+}
+
+// meet has a host looked up from now on.
+func (a *Addresses) meet(host string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, met := a.known[host]; !met {
+		a.known[host] = ""
+	}
+}
+
+// found says which address led to a host; empty forgets.
+func (a *Addresses) found(host, address string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known[host] = address
+}
+
+// refresh looks all hosts up.
+func (a *Addresses) refresh(ctx context.Context) {
+	a.mu.Lock()
+	hosts := slices.Collect(maps.Keys(a.known))
+	a.mu.Unlock()
+	for _, host := range hosts {
+		ctx, cancel := context.WithTimeout(ctx, refreshPeriod/5)
+		if addresses, err := a.resolve(ctx, host); err == nil && len(addresses) > 0 {
+			a.found(host, addresses[0])
+		}
+		cancel()
+	}
+}
