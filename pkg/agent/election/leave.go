@@ -8,7 +8,7 @@ import (
 
 // Leaving: a switchover, the stop of the instance, or an engine that does not come back.
 //
-//  1. The engine stops, while the holder keeps renewing.
+//  1. The engine stops, while the holder keeps renewing, and the API is seen to answer.
 //  2. The successor confirms that its data contains the end of the log, written under this epoch. One that could not
 //     claim says so, and the next is asked.
 //  3. The release names it. Before that everything can be taken back; after it nothing can.
@@ -61,10 +61,24 @@ func (m *Machine) leave() {
 	switch {
 	case !l.down && !m.holds(ruleDownFirst):
 		m.release("")
+	case l.down && m.lease.answeredAt < l.downAt:
+		m.askAPI(l)
 	case l.must:
 		m.leaveNow(l)
 	default:
 		m.handOver(l)
+	}
+}
+
+// askAPI waits until the API has answered since the engine is down (read): it may have gone away. A release of which
+// nobody knows whether it was committed would keep this instance from running, and nobody else could claim.
+func (m *Machine) askAPI(l *leaving) {
+	switch {
+	case m.now.Mono-l.downAt < m.limits.stop:
+	case l.must:
+		m.lose()
+	default:
+		m.abort("the API server does not answer")
 	}
 }
 
@@ -74,11 +88,6 @@ func (m *Machine) leaveNow(l *leaving) {
 	case !l.down:
 	case m.confirmed(l):
 		m.release(l.successors[0].Name)
-	case m.sole() && m.lease.answeredAt < l.downAt:
-		// The API is asked first (read): it may have gone away since it last answered.
-		if m.now.Mono-l.downAt >= m.limits.stop {
-			m.lose()
-		}
 	case len(l.successors) == 0, !m.facts.Settled, m.now.Mono-l.downAt >= m.limits.stop:
 		m.release("")
 	default:

@@ -118,7 +118,7 @@ func (m *Machine) read() {
 	}
 	due := l.record.Holder == "" || m.now.Mono-l.firstAt >= d.RenewPeriod+2*d.RetryPeriod
 	if h := m.hold; h != nil {
-		due = h.failed || h.leaving != nil && h.leaving.down && m.sole()
+		due = h.failed || h.leaving != nil && h.leaving.down
 	}
 	if due || !l.known || l.stale || len(m.disk.Unsettled) > 0 || m.lowered() {
 		l.readAt = m.now.Mono

@@ -144,6 +144,19 @@ func TestScenarioSingleStoppedWithoutAPI(t *testing.T) {
 	})
 }
 
+// A switchover during which the API goes away is called off: released in vain, nobody would run.
+func TestScenarioSwitchoverWithoutAPI(t *testing.T) {
+	t.Parallel()
+	settled(t, 3, 1, func(s *scenario) {
+		n := s.reigning()
+		n.handover, n.handoverTo = "a", "*"
+		n.tell()
+		s.within(4*time.Second, "the stop", func() bool { return n.machine.hold.leaving != nil })
+		s.strikes(fault{Kind: faultAPIDown, For: forEver})
+		s.within(20*time.Second, "the same primary", func() bool { return n.machine.Handover().State == HandoverAborted && n.engine.canAcknowledge() })
+	})
+}
+
 // A single instance whose pod is replaced does not let the next pod wait.
 func TestScenarioSingleReplaced(t *testing.T) {
 	t.Parallel()
