@@ -41,15 +41,15 @@ func readClock(clock int32) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// Deadline is a moment on the clocks that do not stand still; it has passed when it has on either. The
-// zero one never passes.
+// Deadline is a moment on the clocks that do not stand still; it has passed when it has on either. A zero never
+// passes: the two are read one after the other while somebody sets them.
 type Deadline struct {
 	Boot, Wall time.Duration
 }
 
 // Passed says whether a deadline has passed.
 func (d Deadline) Passed(r Reading) bool {
-	return d != (Deadline{}) && (r.Boot >= d.Boot || r.Wall >= d.Wall)
+	return d.Boot != 0 && r.Boot >= d.Boot || d.Wall != 0 && r.Wall >= d.Wall
 }
 
 // timeline is the time since the machine was made. It belongs to the loop.
