@@ -139,6 +139,9 @@ func (a *Agent) label(role dbv1.InstanceRole, others []string) action {
 			return nil, fmt.Errorf("set the role label: the pod %s is another one now", a.Instance)
 		}
 		if pod.Labels[naming.LabelRole] != string(role) {
+			if role == dbv1.RolePrimary && a.expired() {
+				return nil, errNotElected
+			}
 			patch, err := labelPatch(pod, role)
 			if err != nil {
 				return nil, err
@@ -152,6 +155,9 @@ func (a *Agent) label(role dbv1.InstanceRole, others []string) action {
 		return func(m *memory) { m.labelled, m.labelCheckedAt = role, time.Now() }, nil
 	}
 }
+
+// expired says that another instance may be the primary by now, whose label it is.
+func (a *Agent) expired() bool { return a.elector != nil && a.elector.Expired() }
 
 // labelPatch sets the role label of exactly this pod.
 func labelPatch(pod *corev1.Pod, role dbv1.InstanceRole) ([]byte, error) {

@@ -34,6 +34,9 @@ func (a *Agent) takeLabels(ctx context.Context, others []string) error {
 		if pod.Labels[naming.LabelRole] != string(dbv1.RolePrimary) {
 			continue
 		}
+		if a.expired() {
+			return errNotElected
+		}
 		patch, err := labelPatch(pod, dbv1.RoleNone)
 		if err != nil {
 			return err
