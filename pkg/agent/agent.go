@@ -101,6 +101,7 @@ type memory struct {
 	// fellBack: since the operation began, the good configuration had to replace the new one.
 	fellBack      bool
 	stopAsked     bool
+	stoppingSince time.Time
 	restart       restartBackoff
 	failures      map[string]*backoff
 	probeFailures int
@@ -234,9 +235,10 @@ func (a *Agent) loop(ctx context.Context, m *memory) {
 		select {
 		case <-stopping:
 			stopping = nil
-			m.stopping = true
-			m.leaveUntil = time.Now().Add((a.GracePeriod - exitMargin) * 9 / 10)
-			if m.busy {
+			m.stopping, m.stoppingSince = true, time.Now()
+			m.leaveUntil = m.stoppingSince.Add((a.GracePeriod - exitMargin) * 9 / 10)
+			if m.busy && m.busyWith != stepRewind {
+				// Data whose rewind is cut short is copied anew.
 				m.cancel()
 			}
 		case event := <-a.events:
@@ -360,7 +362,7 @@ func (a *Agent) elect(ctx context.Context) {
 	err := a.elector.Run(ctx)
 	if err != nil && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "The election ended; so does the agent")
-		a.post(ctx, func(m *memory) { m.stopping, m.fatal = true, err })
+		a.post(ctx, func(m *memory) { m.stopping, m.stoppingSince, m.fatal = true, time.Now(), err })
 	}
 }
 

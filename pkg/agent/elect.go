@@ -279,18 +279,22 @@ func askElection(s *election.Spec, running string, asked *dbv1.InstanceOperation
 	}
 }
 
-// sourceOf is a candidate as the driver knows it.
+// sourceOf is a candidate as the driver knows it. One that the spec does not list, because it is about to leave or the
+// spec is an old one, has the name that every instance of the Database has.
 func (a *Agent) sourceOf(w *election.Want, spec *dbv1.DatabaseInstanceSpec) *Source {
 	c := w.Source
-	if c == nil || spec == nil {
+	if c == nil {
 		return nil
 	}
-	for _, member := range spec.Members {
-		if member.Name == c.Instance {
-			return &Source{Instance: c.Instance, Host: member.Host, Port: a.Port, DataID: c.Name, As: standbyName(w.Name, w.Epoch)}
+	host := naming.InstanceHost(c.Instance, a.Database, a.Namespace)
+	if spec != nil {
+		for _, member := range spec.Members {
+			if member.Name == c.Instance {
+				host = member.Host
+			}
 		}
 	}
-	return nil
+	return &Source{Instance: c.Instance, Host: host, Port: a.Port, DataID: c.Name, As: standbyName(w.Name, w.Epoch)}
 }
 
 // standbyName is how a replica introduces itself: a primary waits only for those that know its epoch.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/naming"
 )
 
 // living is an engine that lives.
@@ -89,6 +90,55 @@ func TestAStepThatIsCutShortIsNoFailure(t *testing.T) {
 	(<-a.events)(m)
 	if len(m.retryAt) > 0 || len(m.failures) > 0 {
 		t.Errorf("it is tried again at %v", m.retryAt)
+	}
+}
+
+// refusing is a driver whose calls fail half-way.
+type refusing struct{ Replicator }
+
+func (refusing) Follow(context.Context, *Source) error             { return errors.New("half done") }
+func (refusing) SetSynchronous(context.Context, Synchronous) error { return errors.New("half done") }
+func (refusing) SetReplicas(context.Context, []string) error       { return errors.New("half done") }
+func (refusing) AdmitClients(_ context.Context, _ bool) error      { return errors.New("half done") }
+
+// What fails may have been carried out in part: what was there before is not known to be there still, and is made
+// again when the election wants it back.
+func TestWhatFailedHalfWayIsNotWhatItWas(t *testing.T) {
+	before := election.Want{Seq: 1, Mode: election.ModePrimary, Name: "d0", Epoch: 1, Synchronous: election.Synchronous{W: 1, Names: []string{"d1"}}, Admit: true}
+	for _, kind := range []stepKind{stepSynchronous, stepReplicas, stepAdmit} {
+		m := &memory{}
+		m.engine = engineRunning
+		m.repl = &replication{Want: before, done: carriedOut{
+			mode: StartPrimary, synchronous: new(wantedSynchronous(before)), replicas: &[]string{}, admit: new(true),
+		}}
+		if _, due := electedPrimary(&m.observed, func(kind stepKind, _ string) (step, bool) { return step{kind: kind}, true }); due {
+			t.Fatal("it is not as it must be")
+		}
+		a := &Agent{Options: Options{Driver: refusing{}}}
+		if _, err := a.replicationAction(m, step{kind: kind})(t.Context()); err == nil {
+			t.Fatal("it did not fail")
+		}
+		next, due := electedPrimary(&m.observed, func(kind stepKind, _ string) (step, bool) { return step{kind: kind}, true })
+		if !due || next.kind != kind {
+			t.Errorf("after a %s that failed the next step is %q", kind, next.kind)
+		}
+		if kind == stepSynchronous && whole(&m.observed) {
+			t.Error("the election is told that commits wait as they did")
+		}
+	}
+}
+
+// A holder that the spec does not list is followed all the same.
+func TestAHolderThatIsNoMemberIsFollowed(t *testing.T) {
+	a := New(Options{Database: "db", Namespace: "n", Port: 5432})
+	w := &election.Want{Source: &election.Candidate{Instance: "db-3", Name: "d3"}}
+	spec := &dbv1.DatabaseInstanceSpec{Members: []dbv1.InstanceMember{{Name: "db-1", Host: "elsewhere"}}}
+	if got := a.sourceOf(w, spec); got == nil || got.Host != naming.InstanceHost("db-3", "db", "n") {
+		t.Errorf("it is looked for at %+v", got)
+	}
+	w.Source.Instance = "db-1"
+	if got := a.sourceOf(w, spec); got.Host != "elsewhere" {
+		t.Errorf("a member is looked for at %+v", got)
 	}
 }
 

@@ -40,9 +40,11 @@ func (a *Agent) action(m *memory, next step) action {
 		return a.fallBack(m.config.current, m.config.good, "a start with it failed: "+m.lastError)
 	case stepStart:
 		return a.start(m)
+	case stepPrepareStop:
+		return a.prepareStop(a.stopBudget(m))
 	case stepStop:
 		m.stopAsked = true
-		return a.stop(m.process, m.stopping)
+		return a.stop(m.process, m.stopping, a.stopBudget(m))
 	case stepBeginOperation:
 		return a.beginOperation(m.spec.Operation, m.engine)
 	case stepEndOperation:
@@ -310,20 +312,35 @@ func (a *Agent) reconsider(m *memory) {
 	}
 }
 
+// stopBudget is the time that a stop may take.
+func (a *Agent) stopBudget(m *memory) time.Duration {
+	budget := a.GracePeriod - exitMargin
+	if m.stopping {
+		budget -= time.Since(m.stoppingSince)
+	}
+	return max(budget, exitMargin)
+}
+
+// prepareStop makes the stop that follows a short one; it is tried once.
+func (a *Agent) prepareStop(budget time.Duration) action {
+	return func(ctx context.Context) (func(*memory), error) {
+		ctx, cancel := context.WithTimeout(ctx, budget/3)
+		defer cancel()
+		if err := a.Driver.PrepareStop(ctx); err != nil {
+			klog.FromContext(ctx).Info("The stop could not be prepared", "err", err)
+		}
+		return func(m *memory) { m.stopPreparedAt = time.Now() }, nil
+	}
+}
+
 // stop stops the engine: softly, then harder, and never later than the grace period. One that is
 // not final gives way when the pod is stopped, so that the final one has its whole time.
-func (a *Agent) stop(engine Engine, final bool) action {
+func (a *Agent) stop(engine Engine, final bool, budget time.Duration) action {
 	return func(ctx context.Context) (func(*memory), error) {
 		if final {
 			ctx = context.WithoutCancel(ctx)
 		}
 		begin := time.Now()
-		budget := max(a.GracePeriod-exitMargin, exitMargin)
-		prepare, cancel := context.WithTimeout(ctx, budget/3)
-		defer cancel()
-		if err := a.Driver.PrepareStop(prepare); err != nil {
-			klog.FromContext(ctx).Info("The stop could not be prepared", "err", err)
-		}
 		for _, stage := range []struct {
 			mode  StopMode
 			until time.Duration

@@ -31,6 +31,7 @@ func (a *Agent) replicationAction(m *memory, next step) action {
 	}
 	w := r.Want
 	source := a.sourceOf(&w, m.spec)
+	r.done.begin(next.kind)
 	switch next.kind {
 	case stepFollow:
 		return limited(replicationTimeout, func(ctx context.Context) (func(*memory), error) {
@@ -77,6 +78,20 @@ func limited(limit time.Duration, do action) action {
 			return func(m *memory) { m.lastError = failed }, err
 		}
 		return update, nil
+	}
+}
+
+// begin forgets what a step is to change: one that fails, or is cut short, may have done any part of it.
+func (d *carriedOut) begin(kind stepKind) {
+	switch kind {
+	case stepFollow:
+		d.source, d.sourceSet = nil, false
+	case stepSynchronous:
+		d.synchronous = nil
+	case stepReplicas:
+		d.replicas = nil
+	case stepAdmit:
+		d.admit = nil
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	stepConfig         stepKind = "config"
 	stepFallback       stepKind = "fallback"
 	stepStart          stepKind = "start"
+	stepPrepareStop    stepKind = "prepare-stop"
 	stepStop           stepKind = "stop"
 	stepBeginOperation stepKind = "begin-operation"
 	stepEndOperation   stepKind = "end-operation"
@@ -74,6 +75,8 @@ type observed struct {
 	between bool
 	// repl is what is known of replication, nil for an engine that does not replicate.
 	repl *replication
+	// stopPreparedAt is when a stop was last prepared.
+	stopPreparedAt time.Time
 	// lastError is how the engine last ended, when nobody asked it to.
 	lastError string
 	// startFailed: it ended before it ever answered.
@@ -131,8 +134,21 @@ func (c configFacts) change(spec *dbv1.DatabaseInstanceSpec) bool {
 // canFallBack says whether there is another configuration that is known to be good.
 func (c configFacts) canFallBack() bool { return c.good != "" && c.good != c.current }
 
-// nextStep names the one step that comes next.
+// preparedFor is how long a stop that was prepared is a short one.
+const preparedFor = time.Minute
+
+// nextStep names the one step that comes next. A stop is prepared first: meanwhile the engine serves, and the
+// stop can still be called off. A primary that lost the Lease is stopped at once.
 func nextStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) step {
+	next := wantedStep(o, own, spec)
+	lost := o.repl != nil && o.repl.done.mode == StartPrimary && !o.repl.Holding
+	if next.kind == stepStop && o.engine == engineRunning && !lost && o.now.Sub(o.stopPreparedAt) > preparedFor {
+		next.kind = stepPrepareStop
+	}
+	return next
+}
+
+func wantedStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) step {
 	if o.stopping {
 		return stoppingStep(o)
 	}

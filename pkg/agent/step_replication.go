@@ -23,7 +23,10 @@ const (
 	stepClone       stepKind = "clone"
 )
 
-var replicationSteps = []stepKind{stepFollow, stepPromote, stepSynchronous, stepReplicas, stepAdmit, stepRewind, stepClone, stepStart, stepStop}
+// replicationSteps are those that another wish of the election changes: they are tried again at once.
+var replicationSteps = []stepKind{
+	stepFollow, stepPromote, stepSynchronous, stepReplicas, stepAdmit, stepRewind, stepClone, stepStart, stepPrepareStop, stepStop, stepLabel,
+}
 
 // keyKind is the kind of a step's key.
 func keyKind(key string) stepKind {
@@ -121,7 +124,7 @@ func electedRunning(o *observed) (step, bool) {
 func electedPrimary(o *observed, running func(stepKind, string) (step, bool)) (step, bool) {
 	w, done := o.repl.Want, o.repl.done
 	switch {
-	case done.mode == StartReplica && done.admit != nil && *done.admit:
+	case done.mode == StartReplica && (done.admit == nil || *done.admit):
 		return running(stepAdmit, "Keeping clients out until the replicas have everything")
 	case done.synchronous == nil || !sameSynchronous(*done.synchronous, wantedSynchronous(w)):
 		return running(stepSynchronous, "Changing whom commits wait for")

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
@@ -222,6 +223,7 @@ func TestNextStep(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			o, spec := settledInstance()
+			o.stopPreparedAt = o.now
 			test.edit(o, spec)
 			got := nextStep(o, dbv1.PostgreSQL, spec)
 			if got.kind != test.kind || got.phase != test.phase || !strings.Contains(got.message, test.words) {
@@ -241,6 +243,32 @@ func TestNextStep(t *testing.T) {
 func operation(o *observed, s *dbv1.DatabaseInstanceSpec, phase string) {
 	s.Operation = &dbv1.InstanceOperation{ID: "x", Kind: dbv1.OperationRestart}
 	o.operation = &dbv1.InstanceOperationStatus{ID: "x", Phase: phase}
+}
+
+// A stop is prepared while the engine serves, but not where every moment counts, or nothing answers.
+func TestAStopIsPrepared(t *testing.T) {
+	lost := func(o *observed) {
+		o.repl = &replication{Want: election.Want{Mode: election.ModeDown}, done: carriedOut{mode: StartPrimary}}
+	}
+	for name, test := range map[string]struct {
+		edit func(*observed)
+		kind stepKind
+	}{
+		"to be stopped":               {func(*observed) {}, stepPrepareStop},
+		"prepared":                    {func(o *observed) { o.stopPreparedAt = o.now.Add(-time.Second) }, stepStop},
+		"prepared long ago":           {func(o *observed) { o.stopPreparedAt = o.now.Add(-time.Hour) }, stepPrepareStop},
+		"a primary that lost":         {lost, stepStop},
+		"a primary that gives it up":  {func(o *observed) { lost(o); o.repl.Holding = true }, stepPrepareStop},
+		"an engine that is starting":  {func(o *observed) { o.engine = engineStarting }, stepStop},
+		"a replica that was promoted": {func(o *observed) { lost(o); o.repl.done.mode = StartReplica }, stepPrepareStop},
+	} {
+		o, spec := settledInstance()
+		o.stopping = true
+		test.edit(o)
+		if got := nextStep(o, dbv1.PostgreSQL, spec); got.kind != test.kind {
+			t.Errorf("%s: the step is %s, want %s", name, got.kind, test.kind)
+		}
+	}
 }
 
 func TestNextStepWithoutASpecWaits(t *testing.T) {
