@@ -1,19 +1,27 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Files that survive a crash: content is synced before its name is, and a name appears whole or
 // not at all.
 
-// File is a file that is replaced whole.
+// File is a file that is replaced whole, also on a full volume: it has a twin of the same size, which is written in
+// place, and then the two change their names.
 type File struct{ path string }
+
+// reserved is the least size of a file and its twin. What is in it may grow up to there.
+const reserved = 32 << 10
 
 // Load returns nothing when there is no file.
 func (f File) Load() ([]byte, error) {
@@ -21,11 +29,33 @@ func (f File) Load() ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return content, err
+	return bytes.TrimRight(content, " "), err
 }
 
-// Save replaces it.
-func (f File) Save(content []byte) error { return writeFile(f.path, content) }
+// Save replaces it. The content, which does not end with a space, is padded with spaces.
+func (f File) Save(content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return fmt.Errorf("make the folder of %s: %w", f.path, err)
+	}
+	size := reserved
+	for size < len(content) {
+		size *= 2
+	}
+	padded := append(slices.Clone(content), bytes.Repeat([]byte{' '}, size-len(content))...)
+	twin := f.path + ".new"
+	if err := writeSynced(twin, padded); err != nil {
+		return err
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, twin, unix.AT_FDCWD, f.path, unix.RENAME_EXCHANGE)
+	if err != nil {
+		// There is no file yet, or the file system cannot exchange names.
+		err = os.Rename(twin, f.path)
+	}
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", f.path, err)
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
 
 // writeFile replaces a file. Its folder is made again when somebody emptied the volume.
 func writeFile(path string, content []byte) error {
@@ -42,13 +72,14 @@ func writeFile(path string, content []byte) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// writeSynced makes a file, or overwrites one in the place that it has.
 func writeSynced(path string, content []byte) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+	if err = errors.Join(err, file.Truncate(int64(len(content))), file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -3,9 +3,11 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
@@ -47,6 +49,46 @@ func TestStateSurvives(t *testing.T) {
 	if diff := cmp.Diff(state, load("other")); diff != "" {
 		t.Errorf("loaded by the next pod: %s", diff)
 	}
+}
+
+// On a full volume nothing new can be made: what is kept changes places with what was kept before.
+func TestWhatTheElectionKeepsNeedsNoNewRoom(t *testing.T) {
+	file := File{path: filepath.Join(t.TempDir(), "election.json")}
+	places := func() map[uint64]int64 {
+		found := map[uint64]int64{}
+		for _, path := range []string{file.path, file.path + ".new"} {
+			var info unix.Stat_t
+			if err := unix.Stat(path, &info); err != nil {
+				t.Fatal(err)
+			}
+			found[info.Ino] = info.Size
+		}
+		return found
+	}
+	save := func(n int) {
+		t.Helper()
+		want := strings.Repeat("x", n)
+		if err := file.Save([]byte(`"` + want + `"`)); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if there, err := readJSON(file.path, &got); err != nil || !there || got != want {
+			t.Fatalf("%d bytes are kept as %d, %v", n, len(got), err)
+		}
+	}
+	save(10)
+	save(20)
+	before := places()
+	for _, n := range []int{reserved / 2, 5, 0, reserved - 2} {
+		save(n)
+	}
+	if diff := cmp.Diff(before, places()); diff != "" || len(before) != 2 {
+		t.Errorf("other places are used: %s", diff)
+	}
+	// More than was ever kept needs more room, and less again is not followed by what was there.
+	save(3 * reserved)
+	save(3 * reserved)
+	save(7)
 }
 
 func TestWhatTheElectionKeepsSurvives(t *testing.T) {
