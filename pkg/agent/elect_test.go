@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +126,18 @@ func TestWhatFailedHalfWayIsNotWhatItWas(t *testing.T) {
 		if kind == stepSynchronous && whole(&m.observed) {
 			t.Error("the election is told that commits wait as they did")
 		}
+	}
+}
+
+func TestAPrimaryThatKeepsClientsOutSaysWhatItWaitsFor(t *testing.T) {
+	o, spec := settledInstance()
+	want := election.Want{Mode: election.ModePrimary, Synchronous: election.Synchronous{W: 1, Names: []string{"d1"}}}
+	o.repl = &replication{Want: want, done: carriedOut{
+		mode: StartPrimary, synchronous: new(wantedSynchronous(want)), replicas: &[]string{}, admit: new(false),
+	}}
+	o.labelled = o.role()
+	if got := nextStep(o, dbv1.PostgreSQL, spec); got.kind != stepWait || !strings.Contains(got.message, "synchronousReplicas") {
+		t.Errorf("the next step is %+v", got)
 	}
 }
 

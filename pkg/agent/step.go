@@ -356,6 +356,9 @@ func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 	if s, ok := accountStep(o, spec); ok {
 		return s
 	}
+	if why := o.repl.keepsClientsOut(); why != "" {
+		return waiting(dbv1.InstanceRunning, ReasonElecting, why)
+	}
 	return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, "")
 }
 

@@ -142,6 +142,15 @@ func electedPrimary(o *observed, running func(stepKind, string) (step, bool)) (s
 	return step{}, false
 }
 
+// keepsClientsOut says why a primary lets nobody in.
+func (r *replication) keepsClientsOut() string {
+	if r == nil || r.Want.Mode != election.ModePrimary || r.done.mode != StartPrimary || r.Want.Admit {
+		return ""
+	}
+	return fmt.Sprintf("Clients are let in once %d of the other candidates have all that this primary has, and %d replicas are connected; "+
+		"if they do not come back, lower spec.highAvailability.synchronousReplicas", r.Want.Synchronous.W, len(r.seen.Standbys))
+}
+
 // operationLimit is how long a failover that a person asked for may take.
 const operationLimit = time.Minute
 
