@@ -27,6 +27,7 @@ import (
 	"github.com/platform-io/database-operator/pkg/engine/postgres/driver"
 	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/reconnect"
 	"github.com/platform-io/database-operator/pkg/record"
 )
 
@@ -183,6 +184,7 @@ func (o *runOptions) restConfig(metrics *agent.Metrics) (*rest.Config, error) {
 	}
 	config.UserAgent = rest.DefaultKubernetesUserAgent() + " " + naming.AgentFieldManager
 	config.Wrap(metrics.CountRequests)
+	config.Wrap(reconnect.Transport)
 	return config, nil
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 	dbscheme "github.com/platform-io/database-operator/pkg/generated/clientset/versioned/scheme"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/reconnect"
 )
 
 // Stopping, in this order, so that two leaders never work at a time:
@@ -218,6 +219,7 @@ func (o *options) restConfig() (*rest.Config, error) {
 	config.QPS, config.Burst = o.qps, o.burst
 	config.UserAgent = "database-operator/" + version.Get().GitVersion
 	config.Wrap(countRequests)
+	config.Wrap(reconnect.Transport)
 	return config, nil
 }
 
