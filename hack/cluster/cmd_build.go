@@ -31,6 +31,21 @@ func newBuildCommand() *cobra.Command {
 	}
 }
 
+func newPostgresCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "postgres",
+		Short: "Install PostgreSQL's programs where there are none, for tests without a cluster; no server is started",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := newBuilder()
+			if err != nil {
+				return err
+			}
+			return b.Postgres(cmd.Context())
+		},
+	}
+}
+
 func newBuilder() (build.Builder, error) {
 	cache, err := paths.Default()
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ var layers = []layer{
 	{name: "lint", what: "golangci-lint alone", onlyByName: true, run: runLint},
 	{name: "unit", what: "planners, state machines, validation, parsers", run: runUnit},
 	{name: "simulation", what: "many instances of the pure machines, with faults after every step", run: runSimulation},
-	{name: "integration", what: "the controller against a real API server without nodes", run: runIntegration},
+	{name: "integration", what: "the controller and the agent against a real API server without nodes", run: runIntegration},
 	{name: "e2e", what: "real databases on a cluster, with real clients", run: runE2E},
 	{name: "faults", what: "every fault many times, with percentiles", onlyByName: true, run: runFaults},
 	{name: "peers", what: "the same faults on databases of this operator and of Patroni, side by side", onlyByName: true, run: runPeers},
@@ -67,13 +68,30 @@ func runIntegration(ctx context.Context, r *repo) []result {
 	if runtime.GOOS != "linux" {
 		return skippedLayer("integration", "etcd and kube-apiserver are started as processes of this machine: that needs Linux")
 	}
-	if err := r.prepareAPIServer(ctx); err != nil {
+	if err := errors.Join(r.prepareAPIServer(ctx), r.preparePostgres(ctx)); err != nil {
 		return []result{{name: "integration", outcome: failed, reason: "preparing: " + err.Error()}}
 	}
 	_ = os.Setenv("TEST_REQUIRE_APISERVER", "1") // it was tried: a test without it has failed
 	// The other tests of these packages ran before, as unit tests.
 	args := append([]string{"-tags", "integration", "-count=1", "-timeout=15m", "-run", onlyThese(tests)}, append(r.testArgs, packages...)...)
 	return r.goTest(ctx, goTest{dir: ".", args: args})
+}
+
+// preparePostgres installs PostgreSQL's programs, which tests of the agent, the driver and the checker start. Who is not root cannot
+// install them: where they are missing those tests are skipped, and say why.
+func (r *repo) preparePostgres(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	cluster, err := r.clusterTool(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.exec(ctx, ".", cluster, "postgres"); err != nil {
+		return err
+	}
+	_ = os.Setenv("TEST_REQUIRE_POSTGRES", "1") // they are there: a test without them has failed
+	return nil
 }
 
 // prepareAPIServer builds kube-apiserver and etcd, outside of any time limit of a test.

@@ -58,11 +58,23 @@ func missing() []string {
 }
 
 // Packages installs what the machine lacks, on Debian and its like.
-func (b Builder) Packages(ctx context.Context) error {
-	if err := restorePolicy(); err != nil {
+func (b Builder) Packages(ctx context.Context) error { return b.install(ctx, missing()) }
+
+// Postgres installs PostgreSQL's programs where there are none, for tests that start servers as processes of this machine. It prefers
+// the version of the image.
+func (b Builder) Postgres(ctx context.Context) error {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if _, err := exec.LookPath("initdb"); err == nil || len(found) > 0 {
+		return b.install(ctx, nil)
+	}
+	return b.install(ctx, []string{"postgresql-15 | postgresql"})
+}
+
+// install installs packages, each a name, or names of which the first that there is will do.
+func (b Builder) install(ctx context.Context, packages []string) error {
+	if err := allowAgain(); err != nil {
 		return err // what a killed run has left
 	}
-	packages := missing()
 	if len(packages) == 0 {
 		return nil
 	}
@@ -72,15 +84,15 @@ func (b Builder) Packages(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("this machine lacks %s: install them, or run this as root", strings.Join(packages, ", "))
 	}
-	_, _ = fmt.Fprintln(b.Log, "installing", strings.Join(packages, " "))
+	_, _ = fmt.Fprintln(b.Log, "installing", strings.Join(packages, ", "))
 	if err := b.apt(ctx, "update", "-q"); err != nil {
 		return err
 	}
-	if err := forbidServices(); err != nil {
-		return err
+	err := errors.Join(forbidServices(), forbidDatabase())
+	if err == nil {
+		err = b.apt(ctx, append([]string{"satisfy", "-qy", "--no-install-recommends"}, packages...)...)
 	}
-	err := b.apt(ctx, append([]string{"install", "-qy", "--no-install-recommends"}, packages...)...)
-	return errors.Join(err, restorePolicy())
+	return errors.Join(err, allowAgain())
 }
 
 func (b Builder) apt(ctx context.Context, args ...string) error {
@@ -115,8 +127,28 @@ func forbidServices() error {
 	return nil
 }
 
-// restorePolicy undoes forbidServices, also of a run that was killed; it does nothing where there is nothing of ours.
-func restorePolicy() error {
+// While packages are installed, noDatabase tells PostgreSQL's not to make a database. Their createcluster.conf includes it, and stays
+// as it is.
+const noDatabase = "/etc/postgresql-common/createcluster.d/database-operator.conf"
+
+func forbidDatabase() error {
+	if err := os.MkdirAll(filepath.Dir(noDatabase), 0o755); err != nil {
+		return fmt.Errorf("forbidding a database: %w", err)
+	}
+	if err := os.WriteFile(noDatabase, []byte("create_main_cluster = false\n"), 0o644); err != nil {
+		return fmt.Errorf("forbidding a database: %w", err)
+	}
+	return nil
+}
+
+// allowAgain undoes what forbids, also of a run that was killed; it does nothing where there is nothing of ours.
+func allowAgain() error {
+	if err := os.Remove(noDatabase); err == nil {
+		_ = os.Remove(filepath.Dir(noDatabase))               // only if it is empty; others may use it
+		_ = os.Remove(filepath.Dir(filepath.Dir(noDatabase))) // the same
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("allowing databases again: %w", err)
+	}
 	if present, err := os.ReadFile(policyFile); err == nil && bytes.Equal(present, policy) {
 		if err := os.Remove(policyFile); err != nil {
 			return fmt.Errorf("allowing services again: %w", err)
