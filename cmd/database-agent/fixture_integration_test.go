@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,6 +36,7 @@ import (
 	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/testing/apiserver"
+	"github.com/platform-io/database-operator/pkg/testing/postgres"
 )
 
 // The fixture is a pod without a kubelet: the real agent, as an unprivileged process, with the
@@ -107,40 +107,9 @@ type fixture struct {
 	log        *logBuffer
 }
 
-// requirePostgres skips without PostgreSQL, or fails where it must be there.
-func requirePostgres(t *testing.T) {
-	t.Helper()
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if _, err := exec.LookPath("initdb"); err == nil || len(found) > 0 {
-		return
-	}
-	if os.Getenv("TEST_REQUIRE_POSTGRES") != "" {
-		t.Fatal("PostgreSQL is not installed")
-	}
-	t.Skip("PostgreSQL is not installed: there is no initdb in PATH or /usr/lib/postgresql/*/bin")
-}
-
-// unprivileged is the account that the agent runs as: PostgreSQL refuses root.
-func unprivileged(t *testing.T) *syscall.Credential {
-	t.Helper()
-	if os.Getuid() != 0 {
-		return nil
-	}
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		account, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		t.Fatalf("find an unprivileged user: %v", err)
-	}
-	uid, _ := strconv.ParseUint(account.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	requirePostgres(t)
+	postgres.Programs(t)
 	config := apiserver.Start(t)
 	// Short: the path of a socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "agt") //nolint:usetesting // t.TempDir() is too long for a socket
@@ -149,7 +118,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f := &fixture{
 		t: t, dir: dir, namespace: apiserver.Namespace(t, config), port: freePort(t), config: config,
-		address: "127.0.0.1:" + strconv.Itoa(freePort(t)), peers: "127.0.0.1:" + strconv.Itoa(freePort(t)), credential: unprivileged(t), log: &logBuffer{},
+		address: "127.0.0.1:" + strconv.Itoa(freePort(t)), peers: "127.0.0.1:" + strconv.Itoa(freePort(t)), credential: postgres.Account(t), log: &logBuffer{},
 		kube: kubernetes.NewForConfigOrDie(config), databases: clientset.NewForConfigOrDie(config),
 	}
 	t.Cleanup(f.end)

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/platform-io/database-operator/hack/checker/history"
+	"github.com/platform-io/database-operator/pkg/testing/postgres"
 )
 
 // The fixture is a database without an operator: real servers, which the test kills and promotes, behind a Service, which the test
@@ -61,40 +61,6 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// serverBinaries is the folder of PostgreSQL's programs. Without them the test is skipped, or fails where they must be there.
-func serverBinaries(t *testing.T) string {
-	t.Helper()
-	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb"); len(found) > 0 {
-		return filepath.Dir(found[len(found)-1])
-	}
-	if found, err := exec.LookPath("initdb"); err == nil {
-		return filepath.Dir(found)
-	}
-	if os.Getenv("TEST_REQUIRE_POSTGRES") != "" {
-		t.Fatal("PostgreSQL is not installed")
-	}
-	t.Skip("PostgreSQL is not installed: there is no initdb in PATH or /usr/lib/postgresql/*/bin")
-	return ""
-}
-
-// unprivileged is the account of the servers: PostgreSQL refuses root.
-func unprivileged(t *testing.T) *syscall.Credential {
-	t.Helper()
-	if os.Getuid() != 0 {
-		return nil
-	}
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		account, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		t.Fatalf("find an unprivileged user: %v", err)
-	}
-	uid, _ := strconv.ParseUint(account.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
 type fixture struct {
 	t          *testing.T
 	dir        string
@@ -105,7 +71,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, binaries: serverBinaries(t), credential: unprivileged(t)}
+	f := &fixture{t: t, binaries: postgres.Programs(t), credential: postgres.Account(t)}
 	var err error
 	// Short: the path of a socket has at most 107 bytes.
 	f.dir, err = os.MkdirTemp("", "chk") //nolint:usetesting // t.TempDir() is too long for a socket
