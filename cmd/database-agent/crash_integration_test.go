@@ -19,23 +19,46 @@ import (
 
 func hashOf(files map[string]string) string { return confighash.ConfigHash(files) }
 
-func TestInitializationThatIsKilledBeginsAgain(t *testing.T) {
+func TestInitializationThatEndsEarlyBeginsAgain(t *testing.T) {
+	for name, end := range map[string]func(*fixture){
+		"killed": (*fixture).kill,
+		"terminated": func(f *fixture) {
+			children := descendantsOf(f.cmd.Process.Pid)
+			if took := f.terminate(); took > 10*time.Second {
+				t.Errorf("the end took %s", took)
+			}
+			for _, pid := range children {
+				if syscall.Kill(pid, 0) == nil && !isZombie(pid) {
+					t.Errorf("process %d of initdb outlives the agent", pid)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { interruptInitialization(t, end) })
+	}
+}
+
+// interruptInitialization ends the agent at several moments of initdb, and then lets it finish.
+func interruptInitialization(t *testing.T, end func(*fixture)) {
 	f := newFixture(t)
 	f.declare(dbv1.DatabaseInstanceSpec{Bootstrap: true, ConfigHash: f.mount(baseConfig()), Accounts: []dbv1.InstanceAccount{application("1")}})
 	data, unfinished := filepath.Join(f.dir, "volume", "pgdata"), filepath.Join(f.dir, "volume", "pgdata.initdb")
-	ids := map[string]bool{}
+	moments := 0
 	for _, moment := range []string{"", "PG_VERSION", "global/pg_control", "pg_hba.conf", "base/4", "base/5"} {
 		f.start()
 		f.poll("initdb to reach "+moment, func() bool {
 			_, err := os.Stat(filepath.Join(unfinished, moment))
 			return err == nil
 		}, func() string { return "not there" })
-		f.kill()
+		end(f)
 		if _, err := os.Stat(data); err == nil {
 			t.Logf("at %q initdb was too fast to be interrupted", moment)
 			break
 		}
-		ids[moment] = true
+		moments++
+	}
+	if moments == 0 {
+		t.Error("initdb was never interrupted")
 	}
 	f.start()
 	status := f.await("a running engine", func(s *dbv1.DatabaseInstanceStatus) bool { return s.Phase == dbv1.InstanceRunning })
@@ -44,7 +67,7 @@ func TestInitializationThatIsKilledBeginsAgain(t *testing.T) {
 	}
 	f.change(func(spec *dbv1.DatabaseInstanceSpec) { spec.SystemID, spec.Bootstrap = status.SystemID, false })
 	f.await("readiness", settled)
-	t.Logf("interrupted at %d moments", len(ids))
+	t.Logf("interrupted at %d moments", moments)
 }
 
 func TestKilledPostmasterIsDownBeforeItIsStartedAgain(t *testing.T) {
