@@ -10,6 +10,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 CACHE := $(or $(DATABASE_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/database-operator)
 export DATABASE_OPERATOR_CACHE := $(CACHE)
 CLUSTER := $(CACHE)/bin/cluster
+# Not with `go run`, which does not pass on SIGTERM: the tests would go on, and the cluster stay.
+TESTRUNNER := go build -o $(CACHE)/bin/testrunner ./hack/testrunner && exec $(CACHE)/bin/testrunner
 
 # The operator's image. It also holds the agent.
 IMAGE ?= docker.io/platform-io/database-operator:dev
@@ -81,29 +83,29 @@ cluster-tool:
 ##@ Test it
 
 test: ## Run every layer of tests, installing what they need; a summary is at the end
-	@go run ./hack/testrunner all
+	@$(TESTRUNNER) all
 
 test-unit: ## Run the tests that need nothing but Go
 	go test ./...
 	go -C hack/cluster test ./...
 
 test-integration: ## Run the controller against a real API server without nodes
-	@go run ./hack/testrunner integration
+	@$(TESTRUNNER) integration
 
 test-e2e: ## Run the end-to-end tests on a cluster
-	@go run ./hack/testrunner e2e -- $(ARGS)
+	@$(TESTRUNNER) e2e -- $(ARGS)
 
 test-faults: ## Let every fault befall a database REPEAT times, or those that match FAULTS; results go to out/faults.json and .md
-	@go run ./hack/testrunner faults -- -repeat $(REPEAT) -faults '$(FAULTS)' $(ARGS)
+	@$(TESTRUNNER) faults -- -repeat $(REPEAT) -faults '$(FAULTS)' $(ARGS)
 
 verify: ## Check generated code, manifests, formatting, lint, documentation and modules
-	@go run ./hack/testrunner verify
+	@$(TESTRUNNER) verify
 
 bench: cluster-tool bench-election ## Measure the operator with 200 Databases on an API server without nodes; results go to out/
 	@go run ./hack/bench $(ARGS)
 
 bench-peers: ## Compare with Patroni: the same faults, REPEAT times (default 3), and requests; results go to out/peers.json and .md
-	@go run ./hack/testrunner peers -- -repeat $(if $(filter file,$(origin REPEAT)),3,$(REPEAT)) -faults '$(FAULTS)' $(ARGS)
+	@$(TESTRUNNER) peers -- -repeat $(if $(filter file,$(origin REPEAT)),3,$(REPEAT)) -faults '$(FAULTS)' $(ARGS)
 
 # How many random schedules the election's model goes through.
 SCHEDULES ?= 1000000

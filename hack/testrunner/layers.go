@@ -169,17 +169,39 @@ func (r *repo) onCluster(ctx context.Context, layer, tags string, args []string)
 	if why := whyNoCluster(); why != "" {
 		return skippedLayer(layer, why)
 	}
-	if os.Getenv("KUBECONFIG") == "" {
-		cluster, err := r.clusterTool(ctx)
-		if err == nil {
-			err = r.exec(ctx, ".", cluster, "build")
-		}
-		if err != nil {
-			return []result{{name: layer, outcome: failed, reason: "preparing the local cluster: " + err.Error()}}
-		}
+	tests := goTest{dir: ".", args: append([]string{"-tags", tags, "-count=1", "-v"}, append(packages, args...)...), verbose: true}
+	if os.Getenv("KUBECONFIG") != "" {
+		return r.goTest(ctx, tests)
 	}
-	args = append([]string{"-tags", tags, "-count=1", "-v"}, append(packages, args...)...)
-	return r.goTest(ctx, goTest{dir: ".", args: args, verbose: true})
+	return r.onLocalCluster(ctx, layer, tests)
+}
+
+// onLocalCluster runs tests that bring up the local cluster if there is none. They take it down themselves, unless they are interrupted
+// or take too long: then it is done here.
+func (r *repo) onLocalCluster(ctx context.Context, layer string, tests goTest) []result {
+	cluster, err := r.clusterTool(ctx)
+	if err == nil {
+		err = r.exec(ctx, ".", cluster, "build")
+	}
+	if err != nil {
+		return []result{{name: layer, outcome: failed, reason: "preparing the local cluster: " + err.Error()}}
+	}
+	others := r.hasCluster()
+	results := r.goTest(ctx, tests)
+	if others || !r.hasCluster() || os.Getenv("E2E_KEEP") != "" {
+		return results
+	}
+	r.line("\nTaking down the cluster, which the tests left")
+	if err := r.exec(context.WithoutCancel(ctx), ".", cluster, "down"); err != nil {
+		results = append(results, result{name: layer, outcome: failed, reason: "taking down the local cluster: " + err.Error()})
+	}
+	return results
+}
+
+// hasCluster says whether there is a local cluster, running or not.
+func (r *repo) hasCluster() bool {
+	_, err := os.Stat(filepath.Join(r.cache, "cluster"))
+	return err == nil
 }
 
 // whyNoCluster returns why there can be no cluster here, or nothing.
