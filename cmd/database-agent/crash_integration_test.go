@@ -242,6 +242,8 @@ func TestWrongVolumesAreNeverStarted(t *testing.T) {
 	f.terminate()
 	f.change(func(spec *dbv1.DatabaseInstanceSpec) { spec.SystemID = ours })
 
+	version, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	f.must(err)
 	f.must(os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("9\n"), 0o600))
 	f.start()
 	status := f.await("refusal of another version", phase("PostgreSQL 9"))
@@ -249,7 +251,7 @@ func TestWrongVolumesAreNeverStarted(t *testing.T) {
 		t.Logf("%d starts", status.EngineStarts)
 	}
 	f.terminate()
-	f.must(os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("15\n"), 0o600))
+	f.must(os.WriteFile(filepath.Join(data, "PG_VERSION"), version, 0o600))
 
 	f.must(os.Rename(filepath.Join(data, "global"), filepath.Join(f.dir, "global")))
 	f.start()
