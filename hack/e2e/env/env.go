@@ -99,8 +99,9 @@ func (e *Env) findFolders(ctx context.Context) error {
 
 func (e *Env) localKubeconfig() string { return filepath.Join(e.cache, "cluster", "kubeconfig") }
 
-// marker is a file that says that the local cluster was brought up here, and not by a person with `make cluster-up`.
-func (e *Env) marker() string { return filepath.Join(e.cache, "cluster-started-by-env") }
+// marker is a file that says that the local cluster was brought up here, and not by a person with `make cluster-up`. It goes with the
+// cluster, whoever takes that down.
+func (e *Env) marker() string { return e.ClusterFile("started-by-env") }
 
 // Marked says whether the local cluster was brought up by the demo or the tests.
 func (e *Env) Marked() bool {
@@ -110,29 +111,37 @@ func (e *Env) Marked() bool {
 
 func (e *Env) clusterTool() string { return filepath.Join(e.cache, "bin", "cluster") }
 
-// up brings up the local cluster. It is taken for started by us if it did not answer before.
+// up brings up the local cluster.
 func (e *Env) up(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the local cluster needs root; run as root, or set KUBECONFIG to use another cluster")
 	}
 	e.Local, e.kubeconfig = true, e.localKubeconfig()
-	e.Started = true
-	if _, err := os.Stat(e.kubeconfig); err == nil {
-		e.Started = e.connect() != nil || e.answers(ctx) != nil
-	}
 	if err := e.run(ctx, "hack/cluster", nil, "go", "build", "-o", e.clusterTool(), "."); err != nil {
 		return err
 	}
-	if e.Started {
-		if err := os.WriteFile(e.marker(), nil, 0o600); err != nil {
-			return fmt.Errorf("noting that the cluster is ours: %w", err)
-		}
+	if err := e.claim(ctx); err != nil {
+		return err
 	}
 	args := []string{"up"}
 	if e.Started {
 		args = append(args, "--nodes", nodes, "--audit")
 	}
 	return e.run(ctx, ".", nil, e.clusterTool(), args...)
+}
+
+// claim decides whether this Open brings the cluster up, and then notes that it is ours, before there is anything of it. A cluster
+// whose folder is there without the note is a person's, also if it does not answer, as after a reboot.
+func (e *Env) claim(ctx context.Context) error {
+	_, err := os.Stat(e.ClusterFile())
+	if person := err == nil && !e.Marked(); person || e.connect() == nil && e.answers(ctx) == nil {
+		return nil
+	}
+	if err := errors.Join(os.MkdirAll(e.ClusterFile(), 0o750), os.WriteFile(e.marker(), nil, 0o600)); err != nil {
+		return fmt.Errorf("noting that the cluster is ours: %w", err)
+	}
+	e.Started = true
+	return nil
 }
 
 func (e *Env) answers(ctx context.Context) error {
@@ -171,13 +180,7 @@ func (e *Env) Down(ctx context.Context) error {
 	if !e.Local {
 		return nil
 	}
-	if err := e.run(ctx, ".", nil, e.clusterTool(), "down"); err != nil {
-		return err
-	}
-	if err := os.Remove(e.marker()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("forgetting the cluster: %w", err)
-	}
-	return nil
+	return e.run(ctx, ".", nil, e.clusterTool(), "down")
 }
 
 // Logf writes a line to the log.

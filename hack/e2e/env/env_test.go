@@ -1,0 +1,65 @@
+package env
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+)
+
+// TestWhoseClusterItIs goes through what is there before Open.
+func TestWhoseClusterItIs(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	alive := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(alive.Close)
+	for name, c := range map[string]struct {
+		before        func(*Env) error
+		started, ours bool
+	}{
+		"none":                       {before: func(*Env) error { return nil }, started: true, ours: true},
+		"a person's":                 {before: func(e *Env) error { return e.writeKubeconfig(alive.URL) }},
+		"a person's, after a reboot": {before: func(e *Env) error { return e.writeKubeconfig(server.URL) }},
+		"a person's, half up":        {before: func(e *Env) error { return os.MkdirAll(e.ClusterFile("pki"), 0o750) }},
+		"ours":                       {before: func(e *Env) error { return e.mark(alive.URL) }, ours: true},
+		"ours, after a reboot":       {before: func(e *Env) error { return e.mark(server.URL) }, started: true, ours: true},
+		"a person's, where ours once was": {before: func(e *Env) error {
+			if err := e.mark(alive.URL); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(e.ClusterFile()); err != nil { // as `make cluster-down` does
+				return err
+			}
+			return e.writeKubeconfig(alive.URL)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := &Env{Local: true, cache: t.TempDir()}
+			e.kubeconfig = e.localKubeconfig()
+			if err := c.before(e); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.claim(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if e.Started != c.started || e.Marked() != c.ours {
+				t.Errorf("started here: %v, ours to take down: %v", e.Started, e.Marked())
+			}
+		})
+	}
+}
+
+func (e *Env) writeKubeconfig(url string) error {
+	if err := os.MkdirAll(e.ClusterFile(), 0o750); err != nil {
+		return err
+	}
+	return os.WriteFile(e.kubeconfig, []byte("apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x}}]\n"+
+		"clusters: [{name: x, cluster: {server: '"+url+"'}}]\n"), 0o600)
+}
+
+func (e *Env) mark(url string) error {
+	if err := e.writeKubeconfig(url); err != nil {
+		return err
+	}
+	return os.WriteFile(e.marker(), nil, 0o600)
+}
