@@ -384,13 +384,13 @@ func (f *fixture) terminate() time.Duration {
 	f.must(f.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case err := <-f.exited:
+		f.cmd = nil
 		if err != nil {
 			f.t.Fatalf("the agent ended with %v", err)
 		}
 	case <-time.After(limit):
 		f.t.Fatal("the agent does not end")
 	}
-	f.cmd = nil
 	return time.Since(begin)
 }
 
