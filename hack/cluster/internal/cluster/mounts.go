@@ -5,6 +5,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,6 +69,43 @@ func unmountBelow(dir string) error {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
+}
+
+// noteMount writes the note if nothing is mounted at the folder yet.
+func noteMount(dir, note string) error {
+	mounts, err := mountsBelow(dir)
+	if err != nil || slices.Contains(mounts, dir) {
+		return err
+	}
+	if err := os.WriteFile(note, nil, 0o600); err != nil {
+		return fmt.Errorf("noting that %s was no mount: %w", dir, err)
+	}
+	return nil
+}
+
+// unmountNoted unmounts and removes a folder of which there is a note, unless something is in it.
+func unmountNoted(dir, note string) error {
+	if _, err := os.Stat(note); err != nil {
+		return nil //nolint:nilerr // the mount is not ours
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listing %s: %w", dir, err)
+	}
+	if len(entries) > 0 {
+		return nil
+	}
+	switch err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW); {
+	case errors.Is(err, unix.EBUSY):
+		return nil // somebody has just begun to use it
+	case err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT): // it is no mount
+		return fmt.Errorf("unmounting %s: %w", dir, err)
+	}
+	_ = os.Remove(dir) // only if it is still empty
+	if err := os.Remove(note); err != nil {
+		return fmt.Errorf("forgetting the mount of %s: %w", dir, err)
+	}
+	return nil
 }
 
 // detachBelow detaches loop devices of files below a folder, which are there when a driver was killed between attaching and mounting.

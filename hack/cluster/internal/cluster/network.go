@@ -18,7 +18,12 @@ import (
 // network is a network, by the name of its cluster.
 type network string
 
-const netnsDir = "/run/netns"
+const (
+	netnsDir = "/run/netns"
+	// netnsNote says that netnsDir was no mount: the first `ip netns add` mounts it on itself. It is the machine's, and not in the folder
+	// of a cluster, because several may use the mount, of which the last takes it away.
+	netnsNote = "/run/netns.database-operator"
+)
 
 // netns is the name of the network namespace of a node or of the fabric.
 func (w network) netns(place string) string { return string(w) + "-" + place }
@@ -130,6 +135,9 @@ func (w network) addNetns(ctx context.Context, name string) error {
 	if err := os.Remove(w.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing a broken namespace: %w", err)
 	}
+	if err := noteMount(netnsDir, netnsNote); err != nil {
+		return err
+	}
 	if err := w.ip(ctx, "", "netns", "add", w.netns(name)); err != nil {
 		return err
 	}
@@ -166,7 +174,7 @@ func (w network) ip(ctx context.Context, namespace string, args ...string) error
 	return nil
 }
 
-// remove removes all namespaces of ours, and with them every link and route.
+// remove removes all namespaces of ours, and with them every link and route, and the mount that they were in.
 func (w network) remove(ctx context.Context) error {
 	files, err := filepath.Glob(filepath.Join(netnsDir, w.netns("*")))
 	if err != nil {
@@ -177,7 +185,7 @@ func (w network) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return unmountNoted(netnsDir, netnsNote)
 }
 
 func (w network) removeNetns(ctx context.Context, file string) error {
