@@ -36,7 +36,7 @@ func attachLoop(file string) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("finding a free loop device: %w", err)
 		}
-		device, err := openLoop(number)
+		device, err := openLoop(number, filepath.Dir(file))
 		if err != nil {
 			return nil, err
 		}
@@ -55,10 +55,15 @@ func attachLoop(file string) (*os.File, error) {
 	return nil, errors.New("all free loop devices were taken by others")
 }
 
-// openLoop opens a loop device; where /dev does not follow the kernel, as in containers, its node is made.
-func openLoop(number int) (*os.File, error) {
-	path := "/dev/loop" + strconv.Itoa(number)
+// openLoop opens a loop device; where /dev does not follow the kernel, as in containers, its node is made. A file of its name among the
+// volumes says so, for who takes the cluster down.
+func openLoop(number int, volumes string) (*os.File, error) {
+	name := "loop" + strconv.Itoa(number)
+	path := filepath.Join("/dev", name)
 	err := unix.Mknod(path, unix.S_IFBLK|0o660, int(unix.Mkdev(loopMajor, uint32(number))))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(volumes, name), nil, 0o600)
+	}
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("making %s: %w", path, err)
 	}

@@ -57,6 +57,7 @@ func (c *Cluster) removeTraces(ctx context.Context) error {
 		func() error { return unmountBelow(c.cache.Cluster()) },
 		func() error { return unmountBelow(c.cache.Temp()) },
 		func() error { return detachBelow(c.cache.Cluster()) },
+		func() error { return removeLoopNodes(c.cache.Cluster("n*", "volumes"), "/dev", "/sys/block") },
 		func() error { return c.net.remove(ctx) },
 		func() error { return c.tree.Remove() },
 		func() error { return restoreSysctls(c.cache.Cluster("sysctls.json")) },

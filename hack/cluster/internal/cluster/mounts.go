@@ -127,6 +127,25 @@ func detachBelow(dir string) error {
 	return nil
 }
 
+// removeLoopNodes removes the nodes of loop devices that a driver has made, and noted beside its volumes, where /dev does not follow the
+// kernel. A device that others use keeps its node.
+func removeLoopNodes(volumes, dev, block string) error {
+	notes, err := filepath.Glob(filepath.Join(volumes, "loop[0-9]*"))
+	if err != nil {
+		return fmt.Errorf("listing the nodes of loop devices: %w", err)
+	}
+	for _, note := range notes {
+		name := filepath.Base(note)
+		if _, err := os.Stat(filepath.Join(block, name, "loop", "backing_file")); err == nil {
+			continue // it is attached
+		}
+		if err := os.Remove(filepath.Join(dev, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the node of a loop device: %w", err)
+		}
+	}
+	return nil
+}
+
 func detach(device string) error {
 	file, err := os.Open(device)
 	if err != nil {

@@ -72,3 +72,23 @@ func isMount(t *testing.T, dir string) bool {
 	}
 	return len(mounts) > 0
 }
+
+func TestOnlyLoopNodesThatADriverMadeAreRemoved(t *testing.T) {
+	volumes, dev, block := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, file := range []string{
+		filepath.Join(volumes, "n1", "loop1"), filepath.Join(volumes, "n2", "loop2"), filepath.Join(volumes, "n2", "loop3"), filepath.Join(volumes, "n2", "pvc-1.img"),
+		filepath.Join(dev, "loop0"), filepath.Join(dev, "loop1"), filepath.Join(dev, "loop2"), filepath.Join(block, "loop2", "loop", "backing_file"),
+	} {
+		if err := writeFile(file, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeLoopNodes(filepath.Join(volumes, "n*"), dev, block); err != nil {
+		t.Fatal(err)
+	}
+	for name, stays := range map[string]bool{"loop0": true, "loop1": false, "loop2": true} {
+		if _, err := os.Stat(filepath.Join(dev, name)); (err == nil) != stays {
+			t.Errorf("%s: stays is %v", name, !stays)
+		}
+	}
+}
