@@ -43,6 +43,10 @@ func CNIDir() (string, error) {
 	return "", errors.New("the CNI plugins are in none of " + strings.Join(cniDirs, ", "))
 }
 
+// debianKeys are what the packages of images are signed with. mmdebstrap looks for them at this place, and with gpg, where the machine's own
+// packages are another distribution's.
+const debianKeys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
 // missing returns the packages to be installed, each once.
 func missing() []string {
 	var packages []string
@@ -53,6 +57,9 @@ func missing() []string {
 	}
 	if _, err := CNIDir(); err != nil {
 		packages = append(packages, "containernetworking-plugins")
+	}
+	if !exists(debianKeys) {
+		packages = append(packages, "debian-archive-keyring", "gpg")
 	}
 	return packages
 }
