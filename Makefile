@@ -69,7 +69,7 @@ uninstall: ## Remove the CRDs, and with them every Database, from the current cl
 
 run: install ## Run the operator here, against the current cluster; it waits while another one leads
 	hack/kubectl apply --server-side -f manifests/operator/namespace.yaml
-	go run ./cmd/database-operator --kubeconfig "$$(hack/kubectl kubeconfig)" --agent-image "$(IMAGE)" $(ARGS)
+	KUBECONFIG="$$(hack/kubectl kubeconfig)" go run ./cmd/database-operator --agent-image "$(IMAGE)" $(ARGS)
 
 cluster-up: cluster-tool ## Start the local cluster
 	$(CLUSTER) up $(ARGS)

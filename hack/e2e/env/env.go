@@ -151,7 +151,13 @@ func (e *Env) answers(ctx context.Context) error {
 }
 
 func (e *Env) connect() error {
-	config, err := clientcmd.BuildConfigFromFlags("", e.kubeconfig)
+	// KUBECONFIG may name several files, which are read as one.
+	files := clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(e.kubeconfig)}
+	loaded, err := files.Load()
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", e.kubeconfig, err)
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", e.kubeconfig, err)
 	}

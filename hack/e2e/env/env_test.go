@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -46,6 +48,27 @@ func TestWhoseClusterItIs(t *testing.T) {
 				t.Errorf("started here: %v, ours to take down: %v", e.Started, e.Marked())
 			}
 		})
+	}
+}
+
+func TestSeveralKubeconfigsAreReadAsOne(t *testing.T) {
+	dir := t.TempDir()
+	files := []string{filepath.Join(dir, "contexts"), filepath.Join(dir, "missing"), filepath.Join(dir, "clusters")}
+	for file, content := range map[string]string{
+		files[0]: "current-context: x\ncontexts: [{name: x, context: {cluster: z}}]\n",
+		files[2]: "clusters: [{name: z, cluster: {server: 'https://z.example'}}]\n",
+	} {
+		if err := os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\n"+content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := &Env{kubeconfig: strings.Join(files, string(filepath.ListSeparator))}
+	if err := e.connect(); err != nil || e.Config.Host != "https://z.example" {
+		t.Errorf("got %+v, %v", e.Config, err)
+	}
+	e = &Env{kubeconfig: files[1]}
+	if err := e.connect(); err == nil {
+		t.Error("connected without a kubeconfig")
 	}
 }
 

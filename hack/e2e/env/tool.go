@@ -22,7 +22,10 @@ func (e *Env) BuildPlugin(ctx context.Context) error {
 
 // Plugin runs a command of the kubectl plugin, as in Plugin(ctx, "switchover", "ha").
 func (e *Env) Plugin(ctx context.Context, args ...string) error {
-	_, err := e.capture(ctx, e.plugin(), append([]string{"--kubeconfig", e.kubeconfig}, args...)...)
+	if e.Local { // else KUBECONFIG says it, which may name several files
+		args = append([]string{"--kubeconfig", e.kubeconfig}, args...)
+	}
+	_, err := e.capture(ctx, e.plugin(), args...)
 	return err
 }
 
