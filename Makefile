@@ -67,7 +67,11 @@ install: ## Put the CRDs into the current cluster
 uninstall: ## Remove the CRDs, and with them every Database, from the current cluster
 	hack/kubectl delete --ignore-not-found -k manifests/crd
 
-run: install ## Run the operator here, against the current cluster; it waits while another one leads
+# The local cluster, if that is the current one: nodes can get an image only if it is loaded into them.
+LOCAL := $(if $(KUBECONFIG),,$(wildcard $(CACHE)/cluster/kubeconfig))
+
+run: install $(if $(LOCAL),image) ## Run the operator here, against the current cluster; it waits while another one leads
+	$(if $(LOCAL),$(CLUSTER) load-image --tar out/operator.tar)
 	hack/kubectl apply --server-side -f manifests/operator/namespace.yaml
 	KUBECONFIG="$$(hack/kubectl kubeconfig)" go run ./cmd/database-operator --agent-image "$(IMAGE)" $(ARGS)
 
