@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/platform-io/database-operator/pkg/testing/cache"
 )
 
 // The programs that are measured, and the one that they need: child processes of this one.
@@ -70,15 +72,10 @@ func (a *apiServer) stop() error {
 }
 
 func clusterTool() (string, error) {
-	cache := os.Getenv("DATABASE_OPERATOR_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find the cluster tool: %w", err)
-		}
-		cache = filepath.Join(base, "database-operator")
+	tool, err := cache.ClusterTool()
+	if err != nil {
+		return "", fmt.Errorf("find the cluster tool: %w", err)
 	}
-	tool := filepath.Join(cache, "bin", "cluster")
 	if _, err := os.Stat(tool); err != nil {
 		return "", fmt.Errorf("the cluster tool is not built; `make cluster-tool` does: %w", err)
 	}

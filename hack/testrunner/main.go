@@ -1,5 +1,5 @@
 // Command testrunner runs the layers of tests and the checks of the repository, installs what they need, and says in the end what
-// passed, what failed, and what was skipped and why. It imports nothing but the standard library, so that it starts at once.
+// passed, what failed, and what was skipped and why. It needs nothing but the standard library, so that it starts at once.
 //
 //  1. Every layer is a function that returns results; a layer that cannot run here returns one skipped result that says why.
 //  2. Layers run one after the other, the cheap ones first, and all of them, whatever failed before.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/platform-io/database-operator/pkg/testing/cache"
 )
 
 // repo is the working tree, and where its tools are kept.
@@ -30,16 +32,12 @@ func openRepo(ctx context.Context, out io.Writer) (*repo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for the module: %w", err)
 	}
-	cache := os.Getenv("DATABASE_OPERATOR_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("looking for the folder for caches: %w", err)
-		}
-		cache = filepath.Join(base, "database-operator")
+	dir, err := cache.Dir()
+	if err != nil {
+		return nil, err
 	}
 	root := filepath.Dir(strings.TrimSpace(string(mod)))
-	return &repo{root: root, cache: cache, out: out, prepared: map[string]error{}}, nil
+	return &repo{root: root, cache: dir, out: out, prepared: map[string]error{}}, nil
 }
 
 // command is a program in a folder of the repository. When the context ends, it and its children are asked to end, and it is killed only
@@ -47,7 +45,7 @@ func openRepo(ctx context.Context, out io.Writer) (*repo, error) {
 func (r *repo) command(ctx context.Context, dir, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = filepath.Join(r.root, dir)
-	cmd.Env = append(os.Environ(), "GOWORK=off", "DATABASE_OPERATOR_CACHE="+r.cache)
+	cmd.Env = append(os.Environ(), "GOWORK=off", cache.Env+"="+r.cache)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Minute

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
+	"github.com/platform-io/database-operator/pkg/testing/cache"
 )
 
 // DefaultImage is the operator's image in the manifests.
@@ -86,15 +87,8 @@ func (e *Env) findFolders(ctx context.Context) error {
 		return fmt.Errorf("looking for the repository: %w", err)
 	}
 	e.Root = filepath.Dir(strings.TrimSpace(string(mod)))
-	if e.cache = os.Getenv("DATABASE_OPERATOR_CACHE"); e.cache != "" {
-		return nil
-	}
-	base, err := os.UserCacheDir()
-	if err != nil {
-		return fmt.Errorf("looking for the folder for caches: %w", err)
-	}
-	e.cache = filepath.Join(base, "database-operator")
-	return nil
+	e.cache, err = cache.Dir()
+	return err
 }
 
 func (e *Env) localKubeconfig() string { return filepath.Join(e.cache, "cluster", "kubeconfig") }
@@ -217,7 +211,7 @@ func (e *Env) run(ctx context.Context, dir string, stdin io.Reader, program stri
 func (e *Env) command(ctx context.Context, dir, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = filepath.Join(e.Root, dir)
-	cmd.Env = append(os.Environ(), "GOWORK=off", "DATABASE_OPERATOR_CACHE="+e.cache)
+	cmd.Env = append(os.Environ(), "GOWORK=off", cache.Env+"="+e.cache)
 	if e.kubeconfig != "" && !e.Local {
 		cmd.Env = append(cmd.Env, "KUBECONFIG="+e.kubeconfig)
 	}

@@ -19,7 +19,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,13 +29,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/platform-io/database-operator/pkg/testing/cache"
 )
 
 // The environment variables that say which API server tests use.
 const (
 	EnvKubeconfig = "TEST_KUBECONFIG"
 	EnvRequire    = "TEST_REQUIRE_APISERVER"
-	EnvCache      = "DATABASE_OPERATOR_CACHE"
 )
 
 // startLimit is how long the start may take on a busy machine.
@@ -162,15 +162,10 @@ func launch(flags []string) (string, error) {
 var keep []*exec.Cmd
 
 func findTool() (string, error) {
-	cache := os.Getenv(EnvCache)
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", errNoTool, err)
-		}
-		cache = filepath.Join(base, "database-operator")
+	tool, err := cache.ClusterTool()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNoTool, err)
 	}
-	tool := filepath.Join(cache, "bin", "cluster")
 	if _, err := os.Stat(tool); err != nil {
 		return "", fmt.Errorf("%w: %w", errNoTool, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/platform-io/database-operator/pkg/testing/cache"
 )
 
 // verdict is a test that only remembers how it ended.
@@ -19,7 +21,7 @@ func (v *verdict) Fatalf(f string, a ...any) { v.failed = fmt.Sprintf(f, a...); 
 func startWithout(t *testing.T, flag string) *verdict {
 	t.Helper()
 	t.Setenv(EnvKubeconfig, "")
-	t.Setenv(EnvCache, t.TempDir())
+	t.Setenv(cache.Env, t.TempDir())
 	v := &verdict{}
 	func() {
 		defer func() { _ = recover() }()
