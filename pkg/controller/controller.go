@@ -200,11 +200,7 @@ func (c *Controller) sync(ctx context.Context, key cache.ObjectName) (time.Durat
 
 // carryOut does what was planned, reports what came of it, and says when to look again.
 func (c *Controller) carryOut(ctx context.Context, o *engine.Observation, plan *engine.Plan) (time.Duration, error) {
-	db, grown := o.Database, growth{}
-	failure := c.applyAll(ctx, db, plan.Objects)
-	if failure == nil {
-		db, grown, failure = c.execute(ctx, db, plan.Actions)
-	}
+	db, grown, failure := c.execute(ctx, o.Database, plan.Actions, c.applyAll(ctx, o.Database, plan.Objects))
 	c.reportGrowth(o, &plan.Status, grown)
 	switch err := c.report(ctx, db, &plan.Status, failure); {
 	case apierrors.IsConflict(err):

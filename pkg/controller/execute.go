@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -28,11 +29,15 @@ var kindByResource = map[string]string{
 	engine.StatefulSets: "StatefulSet",
 }
 
-// execute carries out the actions in order; the first error ends it, unless it is that a volume cannot grow: that is
-// no failure of the sync, and is returned beside. It returns the Database as the last write left it.
-func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action) (*dbv1.Database, growth, error) {
+// execute carries out the actions in order. After a failure, of the sync before them too, only those go on that
+// depend on nothing else; that a volume cannot grow is none, and is returned beside. It returns the Database as the
+// last write left it.
+func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action, failure error) (*dbv1.Database, growth, error) {
 	var grown growth
 	for _, action := range actions {
+		if failure != nil && !isIndependent(action) {
+			continue
+		}
 		klog.FromContext(ctx).V(2).Info("Executing", "action", action.String())
 		var err error
 		switch a := action.(type) {
@@ -46,10 +51,22 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 			err = c.executeOne(ctx, db, action)
 		}
 		if err != nil {
-			return db, grown, fmt.Errorf("%s: %w", action, err)
+			failure = errors.Join(failure, fmt.Errorf("%s: %w", action, err))
 		}
 	}
-	return db, grown, nil
+	return db, grown, failure
+}
+
+// isIndependent is true for actions that need nothing which another may have failed to make, and that a
+// database may die of when they wait: its disk fills, its certificates expire, its clients have no password.
+func isIndependent(action engine.Action) bool {
+	switch action.(type) {
+	case engine.GrowClaim, engine.CreateAccounts, engine.AddReplicationPassword, engine.PublishCredentials,
+		engine.CreateAuthority, engine.IssueCertificate:
+		return true
+	default:
+		return false
+	}
 }
 
 // executeOne carries out an action that leaves the Database itself as it is.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -135,8 +136,11 @@ func explain(failure error) (reason, message string) {
 }
 
 // isSettled is true for failures that no retry will mend soon: a person or another controller
-// must act first.
+// must act first, for each of several.
 func isSettled(failure error) bool {
+	if all, ok := failure.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what wraps it is not one of several
+		return !slices.ContainsFunc(all.Unwrap(), func(err error) bool { return !isSettled(err) })
+	}
 	var conflict *conflictError
 	var credentials *credentialsError
 	return errors.As(failure, &conflict) || errors.As(failure, &credentials) || apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause)

@@ -12,8 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/kubernetes"
+	kubefake "k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -27,8 +32,8 @@ import (
 // refusing answers writes to objects with errors, by name.
 type refusing map[string]error
 
-func (refusing) get(context.Context, string) (metav1.Object, error) {
-	return nil, errors.New("nothing is to be read")
+func (refusing) get(_ context.Context, name string) (metav1.Object, error) {
+	return nil, apierrors.NewNotFound(schema.GroupResource{}, name)
 }
 
 func (r refusing) patch(_ context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions) (metav1.Object, error) {
@@ -39,6 +44,22 @@ func (r refusing) delete(_ context.Context, name string, _ metav1.DeleteOptions)
 	return r[name]
 }
 
+// noting keeps the names of what was to be written.
+type noting struct {
+	refusing
+	names *[]string
+}
+
+func (n noting) patch(ctx context.Context, name string, how types.PatchType, data []byte, options metav1.PatchOptions) (metav1.Object, error) {
+	*n.names = append(*n.names, name)
+	return n.refusing.patch(ctx, name, how, data, options)
+}
+
+func (n noting) delete(ctx context.Context, name string, options metav1.DeleteOptions) error {
+	*n.names = append(*n.names, name)
+	return n.refusing.delete(ctx, name, options)
+}
+
 func forbidden(resource, name, why string) error {
 	return apierrors.NewForbidden(schema.GroupResource{Resource: resource}, name, errors.New(why))
 }
@@ -47,30 +68,40 @@ func forbidden(resource, name, why string) error {
 type carried struct {
 	database *dbv1.Database
 	claims   map[string]*corev1.PersistentVolumeClaim
+	services []*corev1.Service
+	kube     kubernetes.Interface
 	refuses  refusing
-	// annotates is true for a plan with an action beside the growth of volumes.
-	annotates bool
-	requeue   time.Duration
+	// tried are the names of what was to be written.
+	tried *[]string
+	// objects come before the growth of volumes, and actions after it.
+	objects []runtime.ApplyConfiguration
+	actions []engine.Action
+	requeue time.Duration
 }
 
 // out is the status that is written, when it is looked at again, and what fails.
 func (c carried) out(t *testing.T) (status dbv1.DatabaseStatus, after time.Duration, failure error) {
 	t.Helper()
-	clients := Clients{Databases: fake.NewSimpleClientset(c.database)}
+	clients := Clients{Databases: fake.NewSimpleClientset(c.database), Kube: c.kube}
 	controller := &Controller{
 		clients: clients, recorder: events.NewFakeRecorder(10), clock: clocktesting.NewFakeClock(time.Unix(0, 0)),
 		consistency: consistency.NewStore(map[schema.GroupResource]consistency.Cache{}), kinds: map[string]*kind{},
 	}
-	for _, name := range []string{"Database", "PersistentVolumeClaim", "Pod"} {
-		controller.kinds[name] = &kind{client: func(string) resourceClient { return c.refuses }}
+	for _, name := range []string{"Database", "PersistentVolumeClaim", "Pod", "Secret", "Service"} {
+		controller.kinds[name] = &kind{
+			resource: schema.GroupResource{Resource: strings.ToLower(name) + "s"},
+			client:   func(string) resourceClient { return noting{c.refuses, c.tried} }, informer: cache.NewSharedIndexInformer(nil, &corev1.Service{}, 0, nil),
+		}
 	}
-	plan := &engine.Plan{Status: *c.database.Status.DeepCopy(), RequeueAfter: c.requeue, Actions: []engine.Action{
+	for _, service := range c.services {
+		if err := controller.kinds["Service"].informer.GetStore().Add(service); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := &engine.Plan{Status: *c.database.Status.DeepCopy(), RequeueAfter: c.requeue, Objects: c.objects, Actions: append([]engine.Action{
 		engine.GrowClaim{Name: "data-db-0", Size: resource.MustParse("20Gi")},
 		engine.GrowClaim{Name: "data-db-1", Size: resource.MustParse("20Gi")},
-	}}
-	if c.annotates {
-		plan.Actions = append(plan.Actions, engine.Annotate{Resource: engine.Pods, Name: "db-0"})
-	}
+	}, c.actions...)}
 	after, failure = controller.carryOut(t.Context(), &engine.Observation{Database: c.database, Claims: c.claims}, plan)
 	written, err := clients.Databases.DatabaseV1().Databases("ns").Get(t.Context(), "db", metav1.GetOptions{})
 	if err != nil {
@@ -82,7 +113,7 @@ func (c carried) out(t *testing.T) (status dbv1.DatabaseStatus, after time.Durat
 func grows(refuses refusing) carried {
 	db := &dbv1.Database{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns", UID: "db-uid"}}
 	db.Spec.Storage = &dbv1.StorageSpec{Size: new(resource.MustParse("20Gi"))}
-	c := carried{database: db, claims: map[string]*corev1.PersistentVolumeClaim{}, refuses: refuses}
+	c := carried{database: db, claims: map[string]*corev1.PersistentVolumeClaim{}, refuses: refuses, tried: &[]string{}}
 	for _, name := range []string{"data-db-0", "data-db-1"} {
 		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{naming.AnnotationDatabaseUID: "db-uid"}}}
 		claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")}
@@ -112,7 +143,7 @@ func TestAVolumeThatCannotGrowHoldsNothingElseUp(t *testing.T) {
 		"something is not ours":    {&conflictError{"pods", "db-0", "another"}, 3 * time.Second, 3 * time.Second, nil, dbv1.ReasonResourceConflict},
 	} {
 		plan := grows(refusing{"data-db-0": stuck, "data-db-1": stuck, "db-0": c.pod})
-		plan.annotates, plan.requeue = true, c.requeue
+		plan.actions, plan.requeue = []engine.Action{engine.Annotate{Resource: engine.Pods, Name: "db-0"}}, c.requeue
 		status, after, failure := plan.out(t)
 		if after != c.after || !errors.Is(failure, c.failure) || errors.Is(failure, stuck) {
 			t.Errorf("%s: again after %s, want %s; failure %v, want %v", name, after, c.after, failure, c.failure)
@@ -126,6 +157,42 @@ func TestAVolumeThatCannotGrowHoldsNothingElseUp(t *testing.T) {
 		}
 		if says != c.says {
 			t.Errorf("%s: Provisioned says %q, want %q", name, says, c.says)
+		}
+	}
+}
+
+// Volumes grow, and Secrets are made, whatever else fails; what may need the objects waits for them.
+func TestNothingHoldsUpGrowthAndSecrets(t *testing.T) {
+	passing, denied := errors.New("connection refused"), forbidden("services", "db", "exceeded quota: services")
+	somebodys := []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns"}}}
+	for name, c := range map[string]struct {
+		refuses  refusing
+		services []*corev1.Service
+		tried    string
+		after    time.Duration
+		failure  error
+		says     string
+	}{
+		"an object is refused":                  {refusing{"db": denied}, nil, "db data-db-0 data-db-1", 0, denied, dbv1.ReasonForbidden},
+		"an object is somebody's":               {refusing{}, somebodys, "data-db-0 data-db-1", time.Minute, nil, dbv1.ReasonResourceConflict},
+		"an object is, and a write fails, once": {refusing{"data-db-0": passing}, somebodys, "data-db-0 data-db-1", 0, passing, dbv1.ReasonResourceConflict},
+	} {
+		plan := grows(c.refuses)
+		plan.kube, plan.services = kubefake.NewClientset(), c.services
+		plan.objects = []runtime.ApplyConfiguration{corev1ac.Service("db", "ns")}
+		plan.actions = []engine.Action{engine.CreateAccounts{Username: "app"}, engine.Delete{Resource: engine.Pods, Name: "db-0"}}
+		status, after, failure := plan.out(t)
+		if after != c.after || !errors.Is(failure, c.failure) {
+			t.Errorf("%s: again after %s, want %s; failure %v, want %v", name, after, c.after, failure, c.failure)
+		}
+		if got := meta.FindStatusCondition(status.Conditions, dbv1.ConditionProvisioned); got == nil || got.Reason != c.says {
+			t.Errorf("%s: Provisioned is %+v", name, got)
+		}
+		if _, err := plan.kube.CoreV1().Secrets("ns").Get(t.Context(), "db-accounts", metav1.GetOptions{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := strings.Join(*plan.tried, " "); got != c.tried {
+			t.Errorf("%s: writes to %s, want to %s", name, got, c.tried)
 		}
 	}
 }

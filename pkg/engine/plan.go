@@ -15,7 +15,8 @@ import (
 type Plan struct {
 	// Objects must exist as they are here; they are applied in this order, before the actions.
 	Objects []runtime.ApplyConfiguration
-	// Actions are carried out in order; the first error ends the sync.
+	// Actions are carried out in order. After the first error, of the objects too, only those go on that
+	// need nothing else.
 	Actions []Action
 	// Status is what is reported, whether or not the rest succeeds.
 	Status dbv1.DatabaseStatus
