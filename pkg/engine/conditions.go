@@ -75,7 +75,9 @@ func (p *planner) reportCredentials() {
 		return
 	}
 	published := p.Secrets[naming.Credentials(p.Database.Name)]
-	if p.passwordVersion() == "" || published == nil || published.Annotations[naming.AnnotationSource] != p.credentialsSource() {
+	// What is published for the spec before is right for as long as the new one breaks a rule.
+	isBehind := p.isTrue(dbv1.ConditionValidated) && published != nil && published.Annotations[naming.AnnotationSource] != p.credentialsSource()
+	if p.passwordVersion() == "" || published == nil || isBehind {
 		p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending,
 			"Secret "+naming.Credentials(p.Database.Name)+" is being made")
 		return

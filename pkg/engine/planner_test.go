@@ -145,6 +145,60 @@ func TestASpecThatBreaksARuleChangesNothing(t *testing.T) {
 	}
 }
 
+// Nothing is changed, and what happens to what runs is said all the same.
+func TestASpecThatBreaksARuleHidesNothing(t *testing.T) {
+	breakRule := func(s scene) {
+		s.Database.Spec.EngineConfig = map[string]dbv1.ConfigValue{"port": "1"}
+		s.Database.Spec.Networking = &dbv1.NetworkingSpec{Port: 5433}
+	}
+	for name, c := range map[string]struct {
+		disturb                                  func(scene)
+		ready, storage, credentials, replication string
+		phase                                    dbv1.DatabasePhase
+	}{
+		"all is well": {
+			func(scene) {}, "True AsExpected", "True AsExpected", "True AsExpected", "True AsExpected", dbv1.PhaseReady,
+		},
+		"the primary is not ready": {
+			func(s scene) { s.isNotReady("db-0", "out of memory") },
+			"False InstanceNotReady", "True AsExpected", "True AsExpected", "Unknown Unknown", dbv1.PhaseDegraded,
+		},
+		"a volume fills up": {
+			func(s scene) { s.Instances["db-0"].Status.Storage.UsedBytes = 950 << 20 },
+			"True AsExpected", "False VolumeNearlyFull", "True AsExpected", "True AsExpected", dbv1.PhaseReady,
+		},
+		"the credentials are lost": {
+			func(s scene) { delete(s.Secrets, "db-credentials") },
+			"False CredentialsPending", "True AsExpected", "False CredentialsPending", "True AsExpected", dbv1.PhaseDegraded,
+		},
+		"a replica is not ready": {
+			func(s scene) { s.isNotReady("db-1", "out of memory") },
+			"False InstanceNotReady", "True AsExpected", "True AsExpected", "False ReplicaNotReady", dbv1.PhaseDegraded,
+		},
+		"nothing is left": {
+			func(s scene) { s.StatefulSets, s.Pods = nil, nil },
+			"False InvalidSpec", "False InvalidSpec", "False InvalidSpec", "False InvalidSpec", dbv1.PhaseDegraded,
+		},
+	} {
+		s := settled(replicated(2))
+		s.Database.Status = s.plan().Status
+		breakRule(s)
+		c.disturb(s)
+		p := s.plan()
+		for kind, want := range map[string]string{
+			dbv1.ConditionReady: c.ready, dbv1.ConditionStorageReady: c.storage,
+			dbv1.ConditionCredentialsSynced: c.credentials, dbv1.ConditionReplicationHealthy: c.replication,
+		} {
+			if got := condition(p, kind); got != want {
+				t.Errorf("%s: %s is %s (%s), want %s", name, kind, got, message(p, kind), want)
+			}
+		}
+		if p.Status.Phase != c.phase || condition(p, dbv1.ConditionValidated) != "False InvalidSpec" || len(p.Objects)+len(p.Actions) > 0 {
+			t.Errorf("%s: phase %s, objects %v, actions %v", name, p.Status.Phase, kinds(p), actions(p))
+		}
+	}
+}
+
 func TestARestoreThatCannotBeDoneMakesNoEmptyDatabase(t *testing.T) {
 	s := settled(func(db *dbv1.Database) { db.Spec.Restore = &dbv1.RestoreSpec{BackupName: "b"} })
 	s.Database.Status = dbv1.DatabaseStatus{}

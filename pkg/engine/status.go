@@ -90,8 +90,14 @@ func (p *planner) reportUnsupportedEngine(violations field.ErrorList) {
 func (p *planner) reportInvalid(violations field.ErrorList) {
 	p.condition(dbv1.ConditionValidated, no, dbv1.ReasonInvalidSpec, sentence(violations)+". Nothing is changed until the spec is corrected.")
 	if p.wasProvisioned() {
+		// UpToDate, and what this release cannot do, go on to speak of the spec before.
 		p.look()
+		p.reportIdentity()
 		p.reportInstances()
+		p.reportStorage()
+		p.reportCredentials()
+		p.reportReplication()
+		p.reportReady()
 		p.reportPhase()
 		return
 	}
@@ -138,6 +144,9 @@ func (p *planner) obstacle() (reason, message string) {
 	}
 	if !runs && p.Database.Spec.Lifecycle.Paused {
 		return dbv1.ReasonPaused, "nothing is made while spec.lifecycle.paused is true"
+	}
+	if !runs && !p.isTrue(dbv1.ConditionValidated) {
+		return dbv1.ReasonInvalidSpec, "nothing is made while the spec breaks a rule; see condition Validated"
 	}
 	return "", ""
 }
