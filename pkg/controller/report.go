@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -127,12 +128,30 @@ func explain(failure error) (reason, message string) {
 		return dbv1.ReasonInvalidCredentials, credentials.Error()
 	case apierrors.HasStatusCause(failure, corev1.NamespaceTerminatingCause):
 		return dbv1.ReasonNamespaceTerminating, "the namespace is being deleted; nothing can be created in it"
-	case apierrors.IsForbidden(failure):
-		return dbv1.ReasonForbidden, "the operator lacks a permission: " + failure.Error() + ". Apply the operator's ClusterRole again (manifests/rbac)."
-	case apierrors.IsInvalid(failure), apierrors.IsBadRequest(failure):
+	case lacksPermission(failure):
+		return dbv1.ReasonForbidden, "the operator lacks a permission: " + failure.Error() + ". " + applyRole + "."
+	case apierrors.IsForbidden(failure), apierrors.IsInvalid(failure), apierrors.IsBadRequest(failure):
 		return dbv1.ReasonApplyFailed, failure.Error()
 	}
 	return "", ""
+}
+
+// applyRole is what to do when the operator lacks a permission.
+const applyRole = "Apply the operator's ClusterRole again (manifests/rbac)"
+
+// lacksPermission tells the refusals of authorization from those of quotas, limits, webhooks and policies, which
+// have the same code: only the words differ.
+func lacksPermission(failure error) bool {
+	if !apierrors.IsForbidden(failure) {
+		return false
+	}
+	text := failure.Error()
+	for _, words := range []string{`User "`, "attempting to grant RBAC permissions", "cannot set blockOwnerDeletion"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // isSettled is true for failures that no retry will mend soon: a person or another controller

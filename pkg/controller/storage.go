@@ -35,8 +35,11 @@ func (e *growError) Unwrap() error { return e.err }
 // remedy says what a person can do.
 func (e *growError) remedy(canSetBack bool) string {
 	text := "Set allowVolumeExpansion of its StorageClass to true"
-	if strings.Contains(e.err.Error(), "exceeded quota") {
+	switch {
+	case strings.Contains(e.err.Error(), "exceeded quota"):
 		text = "Raise the quota"
+	case lacksPermission(e.err):
+		text = applyRole
 	}
 	if canSetBack {
 		text += ", or set spec.storage.size back"

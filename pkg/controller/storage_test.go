@@ -122,12 +122,14 @@ func grows(refuses refusing) carried {
 	return c
 }
 
+const noPermission = `User "operator" cannot patch resource "persistentvolumeclaims" in API group "" in the namespace "ns"`
+
 const noExpansion = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"
 
 // A volume that cannot grow is said, and changes nothing of what else is due or fails.
 func TestAVolumeThatCannotGrowHoldsNothingElseUp(t *testing.T) {
 	stuck := forbidden("persistentvolumeclaims", "data-db-0", noExpansion)
-	passing, lacking := errors.New("connection refused"), forbidden("pods", "db-0", "no such rule")
+	passing, lacking := errors.New("connection refused"), forbidden("pods", "db-0", noPermission)
 	for name, c := range map[string]struct {
 		pod     error
 		requeue time.Duration
@@ -173,7 +175,7 @@ func TestNothingHoldsUpGrowthAndSecrets(t *testing.T) {
 		failure  error
 		says     string
 	}{
-		"an object is refused":                  {refusing{"db": denied}, nil, "db data-db-0 data-db-1", 0, denied, dbv1.ReasonForbidden},
+		"an object is refused":                  {refusing{"db": denied}, nil, "db data-db-0 data-db-1", 0, denied, dbv1.ReasonApplyFailed},
 		"an object is somebody's":               {refusing{}, somebodys, "data-db-0 data-db-1", time.Minute, nil, dbv1.ReasonResourceConflict},
 		"an object is, and a write fails, once": {refusing{"data-db-0": passing}, somebodys, "data-db-0 data-db-1", 0, passing, dbv1.ReasonResourceConflict},
 	} {
@@ -214,6 +216,7 @@ func TestWhatToDoAboutAVolumeThatCannotGrow(t *testing.T) {
 		says    string
 	}{
 		"the class does not allow it":              {refusing{"data-db-0": stuck, "data-db-1": stuck}, func(carried) {}, class + ", " + back},
+		"the operator may not":                     {refusing{"data-db-0": forbidden("persistentvolumeclaims", "data-db-0", noPermission)}, func(carried) {}, applyRole},
 		"all were told a size before":              {refusing{"data-db-0": stuck, "data-db-1": stuck}, told("10Gi", "data-db-0", "data-db-1"), class + ", " + back},
 		"one was told this size":                   {refusing{"data-db-0": stuck, "data-db-1": stuck}, told("20Gi", "data-db-0"), class},
 		"one grows now, and a quota holds another": {refusing{"data-db-1": quota}, func(carried) {}, "Raise the quota"},
