@@ -380,8 +380,8 @@ func TestAUsersCredentialsAreUsed(t *testing.T) {
 	w.create(w.basic("db"))
 	w.waitReady("db")
 	secret := w.secret("db-credentials")
-	if string(secret.Data["password"]) != "chosen by a person" || string(secret.Data["username"]) != "shop" || len(secret.Data["uri"]) == 0 {
-		t.Errorf("credentials of user %s, uri %s", secret.Data["username"], secret.Data["uri"])
+	if string(secret.Data["password"]) != "chosen by a person" || string(secret.Data["username"]) != "shop" || string(secret.Data["database"]) != "shop" || len(secret.Data["uri"]) == 0 {
+		t.Errorf("credentials of user %s, database %s, uri %s", secret.Data["username"], secret.Data["database"], secret.Data["uri"])
 	}
 	claim, err := w.kube.CoreV1().PersistentVolumeClaims(w.namespace).Get(t.Context(), "data-db-0", metav1.GetOptions{})
 	if err != nil {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -43,8 +44,9 @@ func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a en
 		ObjectMeta: metav1.ObjectMeta{
 			Name: naming.Accounts(db.Name), Namespace: db.Namespace, Labels: resources.Labels(db),
 			Annotations: map[string]string{
-				naming.AnnotationDatabaseUID: string(db.UID),
-				naming.AnnotationUsername:    login.Username,
+				naming.AnnotationDatabaseUID:  string(db.UID),
+				naming.AnnotationUsername:     login.Username,
+				naming.AnnotationDatabaseName: cmp.Or(a.Database, login.Username),
 			},
 		},
 		Type: corev1.SecretTypeOpaque,
@@ -56,7 +58,7 @@ func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a en
 	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
 	written, err := secrets.Create(ctx, secret, metav1.CreateOptions{FieldManager: naming.FieldManager})
 	if apierrors.IsAlreadyExists(err) {
-		return c.relabelAccounts(ctx, db)
+		return c.relabelAccounts(ctx, db, a)
 	}
 	if err != nil {
 		return err
@@ -65,8 +67,8 @@ func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a en
 	return nil
 }
 
-// relabelAccounts makes a master copy that lost its labels visible again.
-func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database) error {
+// relabelAccounts makes a master copy that lost its labels visible again, and says again whose it is.
+func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database, a engine.CreateAccounts) error {
 	live, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).Get(ctx, naming.Accounts(db.Name), metav1.GetOptions{})
 	if err != nil {
 		return err
@@ -74,12 +76,14 @@ func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database) err
 	if len(live.Data[engine.AccountsPasswordKey]) == 0 {
 		return &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (it has no key " + engine.AccountsPasswordKey + ")"}
 	}
-	if _, err := loginIn(db, live, engine.AccountsUsernameKey, engine.AccountsPasswordKey); err != nil {
+	login, err := loginIn(db, live, engine.AccountsUsernameKey, engine.AccountsPasswordKey)
+	if err != nil {
 		return err
 	}
+	database := cmp.Or(live.Annotations[naming.AnnotationDatabaseName], a.Database, login.Username)
 	return c.annotate(ctx, db, engine.Annotate{
 		Resource: engine.Secrets, Name: live.Name, UID: live.UID,
-		Annotations: map[string]string{naming.AnnotationUsername: string(live.Data[engine.AccountsUsernameKey])},
+		Annotations: map[string]string{naming.AnnotationUsername: login.Username, naming.AnnotationDatabaseName: database},
 		Labels:      naming.SelectorLabels(db.Name),
 	})
 }
@@ -179,6 +183,7 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 	content := c.options.Engines[db.Spec.Engine].Binding(db, engine.Login{
 		Username: string(accounts.Data[engine.AccountsUsernameKey]),
 		Password: string(accounts.Data[engine.AccountsPasswordKey]),
+		Database: p.Database,
 	})
 	data := make(map[string][]byte, len(content))
 	for key, value := range content {

@@ -52,8 +52,9 @@ type Gap struct {
 	Blocking bool
 }
 
-// Login is a user name with its password.
+// Login is a user name with its password, and the database that it is for.
 type Login struct {
 	Username string
 	Password string
+	Database string
 }

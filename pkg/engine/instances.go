@@ -101,7 +101,7 @@ func (p *planner) accounts() []*dbv1ac.InstanceAccountApplyConfiguration {
 			WithState(dbv1.AccountPresent)
 	}
 	accounts := []*dbv1ac.InstanceAccountApplyConfiguration{
-		account(p.username(), AccountsPasswordKey, version, roleApplication).WithDatabase(dbv1.DatabaseName(p.Database)),
+		account(p.username(), AccountsPasswordKey, version, roleApplication).WithDatabase(p.databaseName()),
 	}
 	if version := p.replicationVersion(); p.shape.Elects && version != "" {
 		accounts = append(accounts, account(naming.ReplicationUser, ReplicationPasswordKey, version, roleReplication))

@@ -41,9 +41,10 @@ type (
 
 	// CreateAccounts makes the master copy of the passwords. It creates and never overwrites. A
 	// credentials Secret that a user made beforehand gives the login, else Username and a new
-	// password do.
+	// password do. Database is empty for the account's name.
 	CreateAccounts struct {
 		Username string
+		Database string
 	}
 
 	// AddReplicationPassword adds the password of replicas to the master copy. One that is there
@@ -54,6 +55,8 @@ type (
 	PublishCredentials struct {
 		// Source identifies what it is derived from; it is recorded on the Secret.
 		Source string
+		// Database is the one that the account owns.
+		Database string
 	}
 
 	// CreateLease makes the empty Lease by which agents elect the primary. It never overwrites.

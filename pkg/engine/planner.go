@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -144,9 +145,9 @@ func (p *planner) mayStart() bool {
 // planCredentials keeps the master copy of the passwords, and derives the published Secret from
 // it. A lost or edited Secret gets the same content again.
 func (p *planner) planCredentials() {
-	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
+	accounts := p.masterCopy()
 	if accounts == nil {
-		p.do(CreateAccounts{Username: dbv1.Username(p.Database)})
+		p.do(CreateAccounts{Username: dbv1.Username(p.Database), Database: p.askedDatabase()})
 		return
 	}
 	if p.shape.Elects && (p.replicationVersion() == "" || !OwnsKeys(accounts, ReplicationPasswordKey)) {
@@ -157,19 +158,19 @@ func (p *planner) planCredentials() {
 	keys := bindingKeys(p.engine, p.Database)
 	if published == nil || published.Annotations[naming.AnnotationSource] != source ||
 		published.Annotations[naming.AnnotationDatabaseUID] != string(p.Database.UID) || !OwnsKeys(published, keys...) {
-		p.do(PublishCredentials{Source: source})
+		p.do(PublishCredentials{Source: source, Database: p.databaseName()})
 	}
 }
 
 // credentialsSource identifies all that the published credentials are derived from, without
 // telling any of it.
 func (p *planner) credentialsSource() string {
-	return resources.Hash([]any{p.passwordVersion(), p.engine.Binding(p.Database, Login{})})
+	return resources.Hash([]any{p.passwordVersion(), p.engine.Binding(p.Database, Login{Database: p.databaseName()})})
 }
 
 // passwordVersion identifies the application's password in the master copy, "" while there is none.
 func (p *planner) passwordVersion() string {
-	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
+	accounts := p.masterCopy()
 	if accounts == nil {
 		return ""
 	}
@@ -184,14 +185,38 @@ func (p *planner) replicationVersion() string {
 	return ""
 }
 
+// masterCopy is the one of the passwords, nil when there is none that says whose they are.
+func (p *planner) masterCopy() *metav1.PartialObjectMetadata {
+	accounts := p.Secrets[naming.Accounts(p.Database.Name)]
+	if accounts == nil || accounts.Annotations[naming.AnnotationUsername] == "" || accounts.Annotations[naming.AnnotationDatabaseName] == "" {
+		return nil
+	}
+	return accounts
+}
+
 // username is the application's: the one in the master copy, which may be the user's own choice.
 func (p *planner) username() string {
-	if accounts := p.Secrets[naming.Accounts(p.Database.Name)]; accounts != nil {
-		if name := accounts.Annotations[naming.AnnotationUsername]; name != "" {
-			return name
-		}
+	if accounts := p.masterCopy(); accounts != nil {
+		return accounts.Annotations[naming.AnnotationUsername]
 	}
 	return dbv1.Username(p.Database)
+}
+
+// databaseName is the database that was made with that account, whatever the spec says by now: clients must not
+// be sent to another, empty one. It is "" while there is no account.
+func (p *planner) databaseName() string {
+	if accounts := p.masterCopy(); accounts != nil {
+		return accounts.Annotations[naming.AnnotationDatabaseName]
+	}
+	return ""
+}
+
+// askedDatabase is the one that the spec names, "" for the account's name.
+func (p *planner) askedDatabase() string {
+	if auth := p.Database.Spec.Auth; auth != nil {
+		return auth.Database
+	}
+	return ""
 }
 
 func bindingKeys(eng Engine, db *dbv1.Database) []string {
@@ -215,6 +240,9 @@ func (p *planner) violations() field.ErrorList {
 		context.Engine = p.engine
 	}
 	context.CurrentStorageSize = p.requestedSize()
+	if accounts := p.masterCopy(); accounts != nil {
+		context.Username, context.DatabaseName = p.username(), p.databaseName()
+	}
 	return validation.ValidateDatabase(p.Database, context)
 }
 

@@ -67,7 +67,7 @@ func settled(change ...func(*dbv1.Database)) scene {
 	shape := eng.Shape(db)
 	s.Secrets = map[string]*metav1.PartialObjectMetadata{
 		"db-accounts": {ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", UID: "accounts-uid", ResourceVersion: "1", Annotations: map[string]string{
-			naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationSystemID: systemID, naming.AnnotationUsername: "app",
+			naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationSystemID: systemID, naming.AnnotationUsername: "app", naming.AnnotationDatabaseName: "app",
 			naming.AnnotationReplicationVersion: "v1",
 		}, ManagedFields: ownedData(engine.AccountsUsernameKey, engine.AccountsPasswordKey, engine.ReplicationPasswordKey)}},
 	}

@@ -74,8 +74,10 @@ const (
 	AnnotationSource = Group + "/source"
 	// AnnotationRenewAfter on a Secret is when its certificate is to be made anew.
 	AnnotationRenewAfter = Group + "/renew-after"
-	// AnnotationUsername on the master copy of the accounts has the application's user name.
-	AnnotationUsername = Group + "/username"
+	// AnnotationUsername and AnnotationDatabaseName on the master copy of the accounts have the name of the
+	// application's account and of the database that was made with it.
+	AnnotationUsername     = Group + "/username"
+	AnnotationDatabaseName = Group + "/database-name"
 	// AnnotationRecord on the Lease of the primary is what its holder recorded (package record).
 	AnnotationRecord = Group + "/record"
 	// AnnotationRequest on a Database asks for a switchover or a failover, once for each id.

@@ -149,8 +149,8 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 }
 
 func TestTheBindingEscapesThePassword(t *testing.T) {
-	binding := Engine{}.Binding(database(), engine.Login{Username: "app", Password: "a/b@c:d"})
-	if want := "postgresql://app:a%2Fb%40c%3Ad@shop.prod.svc:5432/app?connect_timeout=5&tcp_user_timeout=10000"; binding["uri"] != want {
+	binding := Engine{}.Binding(database(), engine.Login{Username: "app", Password: "a/b@c:d", Database: "orders"})
+	if want := "postgresql://app:a%2Fb%40c%3Ad@shop.prod.svc:5432/orders?connect_timeout=5&tcp_user_timeout=10000"; binding["uri"] != want {
 		t.Errorf("uri %s, want %s", binding["uri"], want)
 	}
 }

@@ -69,7 +69,7 @@ func (Engine) Record(identity string) *dbv1.EngineStatus {
 func (Engine) Binding(db *dbv1.Database, login engine.Login) map[string]string {
 	host := naming.Host(naming.Service(db.Name), db.Namespace)
 	readOnly := naming.Host(naming.ReadOnlyService(db.Name), db.Namespace)
-	port, database := strconv.Itoa(int(dbv1.Port(db))), dbv1.DatabaseName(db)
+	port := strconv.Itoa(int(dbv1.Port(db)))
 	return map[string]string{
 		"type":          "postgresql",
 		"provider":      naming.ManagedBy,
@@ -77,19 +77,19 @@ func (Engine) Binding(db *dbv1.Database, login engine.Login) map[string]string {
 		"port":          port,
 		"username":      login.Username,
 		"password":      login.Password,
-		"database":      database,
-		"uri":           uri(host, port, database, login),
+		"database":      login.Database,
+		"uri":           uri(host, port, login),
 		"readonly-host": readOnly,
-		"readonly-uri":  uri(readOnly, port, database, login),
+		"readonly-uri":  uri(readOnly, port, login),
 	}
 }
 
 // uri is a libpq connection URI:
 // https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
-func uri(host, port, database string, login engine.Login) string {
+func uri(host, port string, login engine.Login) string {
 	u := url.URL{
 		Scheme: "postgresql", User: url.UserPassword(login.Username, login.Password),
-		Host: net.JoinHostPort(host, port), Path: "/" + database,
+		Host: net.JoinHostPort(host, port), Path: "/" + login.Database,
 		RawQuery: "connect_timeout=5&tcp_user_timeout=10000",
 	}
 	return u.String()

@@ -161,7 +161,8 @@ func TLSEnabled(db *Database) bool {
 	return n != nil && n.TLS != nil && n.TLS.Enabled
 }
 
-// Username is the name of the application account.
+// Username is the name of the application account, unless its Secret was there before the Database and says
+// another.
 func Username(db *Database) string {
 	if a := db.Spec.Auth; a != nil && a.Username != "" {
 		return a.Username
@@ -169,7 +170,7 @@ func Username(db *Database) string {
 	return DefaultUsername
 }
 
-// DatabaseName is the name of the database that the application account owns; by default it is
+// DatabaseName is the name of the database that the application account owns, as the spec says; by default it is
 // the account's.
 func DatabaseName(db *Database) string {
 	if a := db.Spec.Auth; a != nil && a.Database != "" {

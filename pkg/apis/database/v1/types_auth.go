@@ -7,14 +7,16 @@ import (
 // AuthSpec describes the application account.
 type AuthSpec struct {
 	// Name of the application account. Default: app; at most 61 characters (a rotation adds two): a letter
-	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
+	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused. It cannot be
+	// changed, and must be that of Secret <name>-credentials when the Secret was there before.
 	// +optional
 	// +kubebuilder:validation:MaxLength=61
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
 	Username string `json:"username,omitempty"`
 
 	// Name of the database that the account owns. Default: the account's name; at most 63
-	// characters: a letter or _, then letters, digits, _ or -. Redis and Elasticsearch ignore it.
+	// characters: a letter or _, then letters, digits, _ or -. It cannot be changed. Redis and
+	// Elasticsearch ignore it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`

@@ -99,6 +99,11 @@ func auth(a dbv1.AuthSpec) func(*dbv1.Database) {
 	return spec(func(s *dbv1.DatabaseSpec) { s.Auth = &a })
 }
 
+// login is a change of what a good Database was before.
+func login(username, database string) func(*dbv1.DatabaseSpec) {
+	return func(s *dbv1.DatabaseSpec) { s.Auth = &dbv1.AuthSpec{Username: username, Database: database} }
+}
+
 func consul(c dbv1.ConsulSpec) func(*dbv1.Database) {
 	c.Enabled = true
 	return auth(dbv1.AuthSpec{Consul: &c})
@@ -272,6 +277,14 @@ var ruleCases = []ruleCase{
 	{rule: "username-sqlite", wrong: "an account of the operator", engine: dbv1.SQLite, at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "operator"})},
 	{rule: "database-postgresql", wrong: "PostgreSQL's template", at: "spec.auth.database", bad: auth(dbv1.AuthSpec{Database: "template1"})},
 	{rule: "database-mongodb", wrong: "MongoDB's own database", engine: dbv1.MongoDB, at: "spec.auth.database", bad: auth(dbv1.AuthSpec{Database: "local"})},
+	{rule: "username-immutable", wrong: "another username", at: "spec.auth.username", change: true, before: login("shop", ""), bad: auth(dbv1.AuthSpec{Username: "orders"})},
+	{rule: "username-immutable", wrong: "a username where there was none", at: "spec.auth.username", change: true, bad: auth(dbv1.AuthSpec{Username: "orders"})},
+	{rule: "username-immutable", wrong: "a username where there was only a database", at: "spec.auth.username", change: true, before: login("", "shop"), bad: auth(dbv1.AuthSpec{Username: "orders"})},
+	{rule: "database-immutable", wrong: "another database", at: "spec.auth.database", change: true, before: login("app", "shop"), bad: auth(dbv1.AuthSpec{Username: "app", Database: "orders"})},
+	{rule: "database-immutable", wrong: "a database that was the account's", at: "spec.auth.database", change: true, before: login("shop", ""), bad: auth(dbv1.AuthSpec{Username: "shop", Database: "app"})},
+	{rule: "database-immutable", wrong: "a database where there was none", at: "spec.auth.database", change: true, bad: auth(dbv1.AuthSpec{Database: "orders"})},
+	{rule: "username-account", wrong: "not the account that was made", at: "spec.auth.username", detail: "set it to alice or leave it out", context: Context{Username: "alice"}, bad: auth(dbv1.AuthSpec{Username: "bob"})},
+	{rule: "database-account", wrong: "not the database that was made", at: "spec.auth.database", detail: "set it to shop or leave it out", context: Context{Username: "app", DatabaseName: "shop"}, bad: auth(dbv1.AuthSpec{Database: "orders"})},
 	{rule: "rotation-schedule", wrong: "a rotation without a schedule", at: "spec.auth.rotationPolicy.schedule", bad: rotation(dbv1.RotationPolicy{})},
 	{rule: "rotation-cron", wrong: "a rotation that never comes", at: "spec.auth.rotationPolicy.schedule", detail: "this time never comes", bad: rotation(dbv1.RotationPolicy{Schedule: "0 0 31 2 *"})},
 	{rule: "rotation-cron", wrong: "a rotation in the machine's zone", at: "spec.auth.rotationPolicy.timeZone", detail: "not a known time zone", bad: rotation(dbv1.RotationPolicy{Schedule: "@monthly", TimeZone: "Local"})},

@@ -72,6 +72,44 @@ var authRules = []Rule{
 	databaseRule(dbv1.PostgreSQL, `'postgres', 'template0', 'template1'`),
 	databaseRule(dbv1.MongoDB, `'admin', 'local', 'config'`),
 	{
+		ID: "username-immutable", Paths: []string{"spec"},
+		CEL: `!has(self.auth) || !has(self.auth.username) || self.auth.username == (has(oldSelf.auth) && has(oldSelf.auth.username) ? oldSelf.auth.username : 'app')`,
+		Message: "spec.auth.username cannot be changed, because the account and what it owns keep their name; " +
+			"set it back or leave it out, or load a dump into a new Database",
+		Check: func(s *subject) {
+			if name := authOf(s.spec).Username; name != "" && s.Old != nil {
+				s.refuse(name != dbv1.Username(s.Old), "spec.auth.username", name)
+			}
+		},
+	},
+	{
+		ID: "database-immutable", Paths: []string{"spec"},
+		CEL: `self.engine in ['Redis', 'Elasticsearch'] || !has(self.auth) || !has(self.auth.database) || self.auth.database == (!has(oldSelf.auth) ? 'app' : has(oldSelf.auth.database) ? oldSelf.auth.database : has(oldSelf.auth.username) ? oldSelf.auth.username : 'app')`,
+		Message: "spec.auth.database cannot be changed, because clients would be sent to another, empty database; " +
+			"set it back or leave it out, or load a dump into a new Database",
+		Check: func(s *subject) {
+			if name := authOf(s.spec).Database; name != "" && s.Old != nil && hasDatabases(s.spec.Engine) {
+				s.refuse(name != dbv1.DatabaseName(s.Old), "spec.auth.database", name)
+			}
+		},
+	},
+	{
+		ID:      "username-account",
+		Message: "spec.auth.username must be the name of the account that was made, because the account and what it owns keep their name",
+		Check: func(s *subject) {
+			s.isAsMade("spec.auth.username", authOf(s.spec).Username, s.Username)
+		},
+	},
+	{
+		ID:      "database-account",
+		Message: "spec.auth.database must be the database that was made with the account, because clients would be sent to another, empty one",
+		Check: func(s *subject) {
+			if hasDatabases(s.spec.Engine) {
+				s.isAsMade("spec.auth.database", authOf(s.spec).Database, s.DatabaseName)
+			}
+		},
+	},
+	{
 		ID: "rotation-schedule", Paths: []string{"spec.auth.rotationPolicy"},
 		CEL: `!has(self.enabled) || !self.enabled || (has(self.schedule) && size(self.schedule) > 0)`,
 		Message: "spec.auth.rotationPolicy.schedule is required when rotation is enabled, because nothing else says when the password changes; " +
@@ -174,6 +212,25 @@ func databaseRule(engine dbv1.Engine, names string) Rule {
 			}
 		},
 	}
+}
+
+// isAsMade refuses a name in the spec that is not the one that was made, when that is known.
+func (s *subject) isAsMade(path, name, made string) {
+	if name != "" && made != "" && name != made {
+		s.refuseWith(path, name, fmt.Sprintf("%s; set it to %s or leave it out, or load a dump into a new Database of another name", s.rule.Message, made))
+	}
+}
+
+// hasDatabases is false for engines that ignore spec.auth.database.
+func hasDatabases(engine dbv1.Engine) bool {
+	return engine != dbv1.Redis && engine != dbv1.Elasticsearch
+}
+
+func authOf(spec *dbv1.DatabaseSpec) dbv1.AuthSpec {
+	if spec.Auth == nil {
+		return dbv1.AuthSpec{}
+	}
+	return *spec.Auth
 }
 
 func consulOf(spec *dbv1.DatabaseSpec) *dbv1.ConsulSpec {

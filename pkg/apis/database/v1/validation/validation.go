@@ -39,6 +39,8 @@ type Context struct {
 	CurrentVersion string
 	// CurrentStorageSize is the requested size of the largest volume.
 	CurrentStorageSize *resource.Quantity
+	// Username and DatabaseName are those that the application's account was made with.
+	Username, DatabaseName string
 	// Engine judges spec.engineConfig.
 	Engine EngineRules
 	// ConsulPrefixes are where this operator allows credentials to be published; {namespace} stands for the Database's.

@@ -11,10 +11,12 @@ package v1
 // AuthSpec describes the application account.
 type AuthSpecApplyConfiguration struct {
 	// Name of the application account. Default: app; at most 61 characters (a rotation adds two): a letter
-	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused.
+	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused. It cannot be
+	// changed, and must be that of Secret <name>-credentials when the Secret was there before.
 	Username *string `json:"username,omitempty"`
 	// Name of the database that the account owns. Default: the account's name; at most 63
-	// characters: a letter or _, then letters, digits, _ or -. Redis and Elasticsearch ignore it.
+	// characters: a letter or _, then letters, digits, _ or -. It cannot be changed. Redis and
+	// Elasticsearch ignore it.
 	Database *string `json:"database,omitempty"`
 	// Publication of the credentials in Consul KV. Default: none. Not in this release: they are in their
 	// Secret alone, and condition ConsulSynced says so.

@@ -1,0 +1,72 @@
+package controller
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	kubefake "k8s.io/client-go/kubernetes/fake"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/consistency"
+	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/naming"
+)
+
+// inSecrets patches Secrets, for the client that sees no more than their metadata.
+type inSecrets struct {
+	refusing
+	t    *testing.T
+	kube kubernetes.Interface
+}
+
+func (s inSecrets) patch(_ context.Context, name string, how types.PatchType, data []byte, options metav1.PatchOptions) (metav1.Object, error) {
+	return s.kube.CoreV1().Secrets("ns").Patch(s.t.Context(), name, how, data, options)
+}
+
+// The master copy says whose it is and what its database is, from when it is made.
+func TestTheMasterCopySaysWhoseItIs(t *testing.T) {
+	secret := func(name string, annotations map[string]string, data map[string][]byte) runtime.Object {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", Annotations: annotations}, Data: data}
+	}
+	persons := secret("db-credentials", nil, map[string][]byte{"username": []byte("alice"), "password": []byte("secret")})
+	bare := func(annotations map[string]string) runtime.Object {
+		return secret("db-accounts", annotations, map[string][]byte{engine.AccountsUsernameKey: []byte("alice"), engine.AccountsPasswordKey: []byte("secret")})
+	}
+	for name, c := range map[string]struct {
+		have               []runtime.Object
+		asked              string
+		username, database string
+	}{
+		"nothing is named":                 {nil, "", "app", "app"},
+		"the spec names the database":      {nil, "orders", "app", "orders"},
+		"a person's Secret names the user": {[]runtime.Object{persons}, "", "alice", "alice"},
+		"both":                             {[]runtime.Object{persons}, "orders", "alice", "orders"},
+		"it lost all annotations":          {[]runtime.Object{bare(nil)}, "orders", "alice", "orders"},
+		"it lost its labels":               {[]runtime.Object{bare(map[string]string{naming.AnnotationDatabaseName: "orders"})}, "", "alice", "orders"},
+	} {
+		db := &dbv1.Database{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns", UID: "db-uid"}, Spec: dbv1.DatabaseSpec{Engine: dbv1.PostgreSQL}}
+		kube := kubefake.NewClientset(c.have...)
+		controller := &Controller{
+			clients: Clients{Kube: kube}, consistency: consistency.NewStore(map[schema.GroupResource]consistency.Cache{}),
+			kinds: map[string]*kind{"Secret": {client: func(string) resourceClient { return inSecrets{nil, t, kube} }}},
+		}
+		if err := controller.createAccounts(t.Context(), db, engine.CreateAccounts{Username: "app", Database: c.asked}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		accounts, err := kube.CoreV1().Secrets("ns").Get(t.Context(), "db-accounts", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{accounts.Annotations[naming.AnnotationUsername], accounts.Annotations[naming.AnnotationDatabaseName], string(accounts.Data[engine.AccountsUsernameKey])}
+		if diff := cmp.Diff([]string{c.username, c.database, c.username}, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
