@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +45,9 @@ func (p *planner) planDeletion() {
 		p.do(RemoveFinalizer{})
 		remaining = "done"
 	}
+	if others := p.strangers(); len(others) > 0 {
+		remaining += fmt.Sprintf("; left alone: pods that have its labels and are not its own (%s); a volume that one of them uses goes when it does", strings.Join(others, ", "))
+	}
 	p.condition(dbv1.ConditionReady, no, dbv1.ReasonDeleting, "deletion: "+remaining)
 }
 
@@ -78,13 +82,14 @@ func (p *planner) deletePods() string {
 			p.do(Delete{Resource: StatefulSets, Name: name, UID: set.UID, Reason: reason})
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.Pods)) {
-		if pod := p.Pods[name]; metav1.GetControllerOf(pod) == nil && pod.DeletionTimestamp == nil && p.OwnsPod(pod) {
-			p.do(Delete{Resource: Pods, Name: name, UID: pod.UID, Reason: reason})
+	pods := p.instancePods()
+	for _, pod := range pods {
+		if metav1.GetControllerOf(pod) == nil && pod.DeletionTimestamp == nil {
+			p.do(Delete{Resource: Pods, Name: pod.Name, UID: pod.UID, Reason: reason})
 		}
 	}
-	if sets > 0 || len(p.Pods) > 0 {
-		return fmt.Sprintf("%d pods are stopping", len(p.Pods))
+	if sets > 0 || len(pods) > 0 {
+		return fmt.Sprintf("%d pods are stopping", len(pods))
 	}
 	return ""
 }

@@ -1,9 +1,12 @@
 package engine_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -49,6 +52,42 @@ func TestDeletion(t *testing.T) {
 				t.Errorf("phase %s, objects %v", p.Status.Phase, kinds(p))
 			}
 		})
+	}
+}
+
+// A pod that only carries the labels holds nothing up, is not counted and not touched.
+func TestAPodThatOnlyCarriesTheLabelsHoldsNothingUp(t *testing.T) {
+	copied := func(s scene, change func(*corev1.Pod)) {
+		pod := s.Pods["db-0"].DeepCopy()
+		pod.Name, pod.UID, pod.OwnerReferences = "db-0-debug", "copy-uid", nil
+		change(pod)
+		s.Pods[pod.Name] = pod
+	}
+	orphan := func(s scene) {
+		s.StatefulSets = nil
+		s.Pods["db-0"].OwnerReferences = []metav1.OwnerReference{{Kind: "StatefulSet", Name: "db", UID: "set-uid", Controller: new(true)}}
+	}
+	for name, change := range map[string]func(*corev1.Pod){
+		"a copy":                   func(*corev1.Pod) {},
+		"a copy, with annotations": func(pod *corev1.Pod) { pod.Annotations = map[string]string{naming.AnnotationDatabaseUID: "db-uid"} },
+		"a pod of somebody's": func(pod *corev1.Pod) {
+			pod.OwnerReferences = []metav1.OwnerReference{{Kind: "StatefulSet", Name: "other", UID: "other-uid", Controller: new(true)}}
+		},
+	} {
+		s := settled()
+		copied(s, change)
+		if p := s.plan(); p.Status.Replicas != 1 || len(p.Actions) != 0 {
+			t.Errorf("%s: %d replicas, actions %v", name, p.Status.Replicas, actions(p))
+		}
+		s.Database.DeletionTimestamp = new(metav1.NewTime(now))
+		orphan(s)
+		if p := s.plan(); len(p.Actions) != 0 || !strings.Contains(message(p, dbv1.ConditionReady), "1 pods are stopping") {
+			t.Errorf("%s, and a pod of ours: actions %v, Ready says %s", name, actions(p), message(p, dbv1.ConditionReady))
+		}
+		s.stopped("db-0")
+		if p := s.plan(); !slices.Equal(actions(p), []string{"remove the finalizer"}) || !strings.Contains(message(p, dbv1.ConditionReady), "db-0-debug") {
+			t.Errorf("%s alone: actions %v, Ready says %s", name, actions(p), message(p, dbv1.ConditionReady))
+		}
 	}
 }
 

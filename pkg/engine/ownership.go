@@ -2,6 +2,8 @@ package engine
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,6 +49,39 @@ func (o *Observation) OwnsPod(pod *corev1.Pod) bool {
 	}
 	dbi := o.Instances[pod.Name]
 	return dbi != nil && IsOurs(o.Database, dbi) && dbi.Status.PodUID == string(pod.UID)
+}
+
+// isInstance is true for a pod that is an instance of the Database, or was one: its StatefulSet may be gone before it.
+// Others only carry the labels, as a copy does that somebody made to look into one, whatever else it copied.
+func (o *Observation) isInstance(pod *corev1.Pod) bool {
+	group := resources.Group{Name: pod.Labels[naming.LabelGroup]}
+	if _, ok := ordinalIn(group, pod.Name); !ok && o.Instances[pod.Name] == nil {
+		return false
+	}
+	ref := metav1.GetControllerOf(pod)
+	isOrphan := ref != nil && ref.Kind == "StatefulSet" && ref.Name == group.Name && o.StatefulSets[group.Name] == nil
+	return isOrphan || o.OwnsPod(pod)
+}
+
+// instancePods are the pods that are instances, by name; strangers are the names of the others.
+func (o *Observation) instancePods() []*corev1.Pod {
+	var pods []*corev1.Pod
+	for _, name := range slices.Sorted(maps.Keys(o.Pods)) {
+		if pod := o.Pods[name]; o.isInstance(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
+
+func (o *Observation) strangers() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(o.Pods)) {
+		if !o.isInstance(o.Pods[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // planPodLabels puts back the labels by which the StatefulSet finds its pods; it then adopts a pod

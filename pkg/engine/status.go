@@ -133,7 +133,7 @@ func (p *planner) reportIdentity() {
 
 // obstacle is why nothing is made at all, "" when nothing stands against it, or something runs already.
 func (p *planner) obstacle() (reason, message string) {
-	runs := len(p.StatefulSets) > 0 || len(p.Pods) > 0
+	runs := len(p.StatefulSets) > 0 || len(p.instancePods()) > 0
 	if !runs && p.identity.foreign != "" {
 		return dbv1.ReasonAdoptionRequired, p.identity.foreign
 	}
@@ -175,7 +175,7 @@ func (p *planner) provisioningMessage() string {
 // reportInstances says what the instances are and where they are reached.
 func (p *planner) reportInstances() {
 	db := p.Database
-	p.status.Replicas, p.status.ReadyReplicas = int32(len(p.Pods)), 0
+	p.status.Replicas, p.status.ReadyReplicas = int32(len(p.instancePods())), 0
 	for _, name := range p.shape.InstanceNames() {
 		if p.isReady(name) {
 			p.status.ReadyReplicas++
