@@ -120,14 +120,13 @@ func (c *Controller) HasSynced() bool {
 	return true
 }
 
-// Run syncs until the context ends, and returns when no sync is under way any more: whoever waits
-// for it may then let go of the leader's lease.
-func (c *Controller) Run(ctx context.Context) {
+// Run begins syncs until ctx ends, and returns when none is under way any more: whoever waits for it may then let go
+// of the leader's lease. A sync that has begun may end, unless the context of the syncs ends before: it then makes no
+// request any more.
+func (c *Controller) Run(ctx, syncs context.Context) {
 	logger := klog.FromContext(ctx).WithName("database")
-	ctx = klog.NewContext(ctx, logger)
+	ctx, syncs = klog.NewContext(ctx, logger), klog.NewContext(syncs, logger)
 	logger.Info("Starting workers", "workers", c.options.Workers)
-	// A sync that has begun may end; only new ones are not begun.
-	syncs := context.WithoutCancel(ctx)
 	var workers sync.WaitGroup
 	for range c.options.Workers {
 		workers.Go(func() { wait.UntilWithContext(ctx, func(context.Context) { c.work(syncs) }, time.Second) })

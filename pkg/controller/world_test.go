@@ -148,7 +148,7 @@ func (w *world) run(agentImage string, limit int64, change ...func(*rest.Config)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := c.Start(ctx); err == nil {
-			c.Run(ctx)
+			c.Run(ctx, context.WithoutCancel(ctx))
 		}
 	})
 	op = &operator{writes: writes, stop: sync.OnceFunc(func() { cancel(); running.Wait(); c.Shutdown() })}

@@ -77,7 +77,7 @@ func (o *options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.leaseNS, "leader-election-namespace", "database-system", "Namespace of the leader's Lease.")
 	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":8080", "Address of /metrics; empty for none.")
 	fs.StringVar(&o.healthAddr, "health-probe-bind-address", ":8081", "Address of /livez and /readyz; empty for none.")
-	fs.DurationVar(&o.shutdownLimit, "shutdown-timeout", 20*time.Second, "How long syncs under way may take to end at a stop.")
+	fs.DurationVar(&o.shutdownLimit, "shutdown-timeout", 20*time.Second, "How long syncs under way may take to end at a stop; then they are cancelled.")
 	logsapi.AddFlags(o.logging, fs)
 	verflag.AddFlags(fs)
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/component-base/metrics/legacyregistry"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // metrics of queue, requests and leader election
 	_ "k8s.io/component-base/metrics/prometheus/version"  // metric of the build
@@ -35,12 +38,21 @@ import (
 // Stopping, in this order, so that two leaders never work at a time:
 //
 //  1. not ready any more; no new sync begins,
-//  2. syncs under way end, within --shutdown-timeout,
-//  3. the leader's lease is released, so that the standby takes over at once,
+//  2. syncs under way end; what is not done after --shutdown-timeout is cancelled,
+//  3. when none is under way, the leader's lease is released, so that the standby takes over at once,
 //  4. informers, events and servers end.
 //
-// A lost lease ends the process at once: what is under way fails at its next write or is
-// harmless, because every write carries a UID or a resourceVersion.
+// A lease that cannot be renewed for renewDeadline is lost: syncs are cancelled at once, and the process ends. The
+// standby takes it when it has not seen it renewed for leaseDuration, which is later. A request that was on its way
+// then is harmless, because every write carries a UID or a resourceVersion. A lost lease is not released: that
+// would be a request at a moment at which somebody else may have it.
+
+// The times of the leader's lease.
+const (
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+)
 
 // server is the running process.
 type server struct {
@@ -48,8 +60,10 @@ type server struct {
 	config     *rest.Config
 	kube       kubernetes.Interface
 	controller *controller.Controller
-	election   *leaderelection.HealthzAdaptor
-	stopping   atomic.Bool
+	// sync is the controller's Run.
+	sync     func(ctx, syncs context.Context)
+	election *leaderelection.HealthzAdaptor
+	stopping atomic.Bool
 }
 
 // run runs until the context ends.
@@ -76,6 +90,7 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	s.sync = s.controller.Run
 	return s.run(ctx)
 }
 
@@ -112,7 +127,7 @@ func (s *server) run(ctx context.Context) error {
 // work runs the workers, as the leader if there is an election.
 func (s *server) work(ctx, background context.Context) error {
 	if !s.options.leaderElect {
-		s.controller.Run(ctx)
+		s.runWorkers(ctx, background)
 		return nil
 	}
 	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, s.options.leaseNS, s.options.leaseName,
@@ -125,11 +140,10 @@ func (s *server) work(ctx, background context.Context) error {
 	var workers sync.WaitGroup
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: lock, Name: s.options.leaseName, WatchDog: s.election,
-		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
-		ReleaseOnCancel: true,
+		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(leading context.Context) {
-				workers.Go(func() { s.controller.Run(either(ctx, leading)) })
+				workers.Go(func() { s.runWorkers(ctx, leading) })
 			},
 			OnStoppedLeading: func() {},
 		},
@@ -137,34 +151,49 @@ func (s *server) work(ctx, background context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
-	// The lease is released only when the workers have ended.
 	context.AfterFunc(ctx, func() {
 		s.stopping.Store(true)
-		waitFor(&workers, s.options.shutdownLimit)
+		workers.Wait()
 		resign()
 	})
 	elector.Run(electing)
-	waitFor(&workers, s.options.shutdownLimit)
-	if ctx.Err() == nil {
+	if electing.Err() == nil || ctx.Err() == nil {
 		return errors.New("the leader's lease was lost")
 	}
-	return nil
+	workers.Wait()
+	return release(background, lock)
 }
 
-// either ends with the first of two contexts.
-func either(a, b context.Context) context.Context {
-	ctx, cancel := context.WithCancel(a)
-	context.AfterFunc(b, cancel)
-	return ctx
+// runWorkers syncs until a stop is asked for or leading ends. The first leaves syncs under way some time to end, the
+// second none.
+func (s *server) runWorkers(stop, leading context.Context) {
+	begin, end := context.WithCancel(leading)
+	defer end()
+	context.AfterFunc(stop, end)
+	syncs, cancel := context.WithCancel(leading)
+	defer cancel()
+	context.AfterFunc(stop, func() { time.AfterFunc(s.options.shutdownLimit, cancel) })
+	s.sync(begin, syncs)
 }
 
-func waitFor(group *sync.WaitGroup, limit time.Duration) {
-	done := make(chan struct{})
-	go func() { group.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(limit):
+// release lets go of the lease, if it is this process's. A last renewal may still arrive in between.
+func release(ctx context.Context, lock resourcelock.Interface) error {
+	ctx, cancel := context.WithTimeout(ctx, renewDeadline)
+	defer cancel()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		record, _, err := lock.Get(ctx)
+		if err != nil || record.HolderIdentity != lock.Identity() {
+			return err
+		}
+		now := metav1.Now()
+		return lock.Update(ctx, resourcelock.LeaderElectionRecord{
+			LeaderTransitions: record.LeaderTransitions, LeaseDurationSeconds: 1, RenewTime: now, AcquireTime: now,
+		})
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("release the leader's lease: %w", err)
 	}
+	return nil
 }
 
 // serve serves metrics and health.
