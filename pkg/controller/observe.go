@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,8 +22,9 @@ import (
 // observe gathers all that a plan may depend on. It reads caches; the API server is asked for what
 // no cache has and is rarely needed: claims of the expected names that are not
 // labelled as ours (a StatefulSet would use them without asking, or somebody took the labels
-// away), and pods likewise; the agents' ServiceAccount, when there are agents and it is not seen; and
-// whether the namespace is going, when the Database is; and why a pod is not made, when it is not.
+// away), and pods likewise; the agents' ServiceAccount, when there are agents and it is not seen;
+// whether the namespace is going, when the Database is, and what else is to be deleted with it; and why a pod is not
+// made, when it is not.
 func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
 	key := cache.MetaObjectToName(db)
 	o := &engine.Observation{Now: c.clock.Now(), Database: db, AgentImage: c.options.AgentImage}
@@ -54,12 +57,11 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 		return nil, err
 	}
 	if db.DeletionTimestamp != nil {
-		o.NamespaceTerminating, err = c.isTerminating(ctx, db.Namespace)
-		return o, err
+		return o, c.observeDeletion(ctx, o)
 	}
 	o.Cordoned = c.cordoned(o.Pods)
 	o.PodFailures = c.observePodFailures(ctx, o)
-	return o, c.observeUnlabelledClaims(ctx, o)
+	return o, c.observeUnlabelledClaims(ctx, o, c.instanceNames(db))
 }
 
 func (c *Controller) observeServiceAccount(ctx context.Context, o *engine.Observation) (*corev1.ServiceAccount, error) {
@@ -76,6 +78,36 @@ func (c *Controller) observeServiceAccount(ctx context.Context, o *engine.Observ
 		return nil, fmt.Errorf("get service account %s: %w", name, err)
 	}
 	return live, nil
+}
+
+// observeDeletion looks up what a deletion depends on. Policy Delete promises that nothing stays, and so looks by name,
+// too, for what lost its labels.
+func (c *Controller) observeDeletion(ctx context.Context, o *engine.Observation) (err error) {
+	db := o.Database
+	if o.NamespaceTerminating, err = c.isTerminating(ctx, db.Namespace); err != nil || dbv1.EffectiveDeletionPolicy(db) != dbv1.DeletionDelete {
+		return err
+	}
+	secrets := c.kinds["Secret"].client(db.Namespace)
+	for _, name := range []string{naming.Accounts(db.Name), naming.Credentials(db.Name)} {
+		if o.Secrets[name] != nil {
+			continue
+		}
+		live, err := secrets.get(ctx, name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("get secret %s: %w", name, err)
+		}
+		if secret, ok := live.(*metav1.PartialObjectMetadata); ok && err == nil {
+			o.Secrets[name] = secret
+		}
+	}
+	// Those that were to go before it have volumes, too.
+	instances := slices.Sorted(maps.Keys(o.Instances))
+	for _, name := range c.instanceNames(db) {
+		if o.Instances[name] == nil {
+			instances = append(instances, name)
+		}
+	}
+	return c.observeUnlabelledClaims(ctx, o, instances)
 }
 
 func (c *Controller) isTerminating(ctx context.Context, name string) (bool, error) {
@@ -102,11 +134,11 @@ func (c *Controller) instanceNames(db *dbv1.Database) []string {
 	return resources.Shape{Groups: c.groups(db)}.InstanceNames()
 }
 
-func (c *Controller) observeUnlabelledClaims(ctx context.Context, o *engine.Observation) error {
+func (c *Controller) observeUnlabelledClaims(ctx context.Context, o *engine.Observation, instances []string) error {
 	if o.Database.Spec.Lifecycle.Paused {
 		return nil
 	}
-	for _, instance := range c.instanceNames(o.Database) {
+	for _, instance := range instances {
 		name := naming.Claim(instance)
 		if o.Claims[name] != nil {
 			continue

@@ -118,3 +118,24 @@ func TestOnlyTheOperatorTellsAnAgentWhatToDo(t *testing.T) {
 	write(types.ApplyPatchType, `{"apiVersion":"db.platform.io/v1","kind":"DatabaseInstance","spec":{"databaseName":"db","engine":"PostgreSQL","accounts":[{"username":"intruder","state":"Present"}]}}`, new(true))
 	w.waitReady("db")
 }
+
+// Policy Delete promises that nothing stays.
+func TestADeletionTakesWhatLostItsLabels(t *testing.T) {
+	w := newWorld(t)
+	permissions := w.as(operatorRules(t))
+	op, _ := w.start(unlimited, permissions)
+	w.create(w.basic("db", func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionDelete }))
+	w.waitReady("db")
+	op.stop()
+	strip := []byte(`{"metadata":{"labels":null}}`)
+	client := metadata.NewForConfigOrDie(w.config)
+	for name, resource := range map[string]string{"data-db-0": "persistentvolumeclaims", "db-accounts": "secrets", "db-credentials": "secrets"} {
+		gvr := schema.GroupVersionResource{Version: "v1", Resource: resource}
+		if _, err := client.Resource(gvr).Namespace(w.namespace).Patch(t.Context(), name, types.MergePatchType, strip, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.delete("db")
+	w.start(unlimited, permissions)
+	w.gone("db", false)
+}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,6 +106,10 @@ func (p *planner) deleteData() string {
 		remaining++
 		if object.GetDeletionTimestamp() == nil {
 			p.do(Delete{Resource: resource, Name: object.GetName(), UID: object.GetUID(), Reason: "deletionPolicy is Delete"})
+		}
+		if object.GetLabels()[naming.LabelManagedBy] != naming.ManagedBy {
+			// The informer does not see it go.
+			p.requeueAt(p.Now.Add(time.Second))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Claims)) {

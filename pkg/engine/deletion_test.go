@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,23 @@ func TestDeletion(t *testing.T) {
 				t.Errorf("phase %s, objects %v", p.Status.Phase, kinds(p))
 			}
 		})
+	}
+}
+
+// What is not labelled is not seen to go, and so is looked for again.
+func TestWhatLostItsLabelsIsDeletedAndLookedForAgain(t *testing.T) {
+	s := settled(func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionDelete })
+	s.Database.DeletionTimestamp = new(metav1.NewTime(now))
+	s.StatefulSets, s.Pods = nil, nil
+	for _, secret := range s.Secrets {
+		secret.Labels = naming.SelectorLabels("db")
+	}
+	if p := s.plan(); p.RequeueAfter != 0 {
+		t.Errorf("all is seen to go, and is looked for again after %s", p.RequeueAfter)
+	}
+	s.Claims["data-db-0"].Labels = nil
+	if p := s.plan(); p.RequeueAfter != time.Second || !slices.Contains(actions(p), "delete persistentvolumeclaims data-db-0") {
+		t.Errorf("actions %v, looked for again after %s", actions(p), p.RequeueAfter)
 	}
 }
 
