@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,15 +110,19 @@ func (c *Controller) Start(ctx context.Context) error {
 }
 
 // HasSynced is true once the caches are filled.
-func (c *Controller) HasSynced() bool {
-	for _, checker := range c.synced {
-		select {
-		case <-checker.Done():
-		default:
-			return false
+func (c *Controller) HasSynced() bool { return len(c.Unfilled()) == 0 }
+
+// Unfilled are the resources whose caches are not filled yet. One that stays is mostly one that the operator may not
+// list and watch.
+func (c *Controller) Unfilled() []string {
+	var resources []string
+	for _, k := range c.kinds {
+		if !cache.IsDone(k.synced) {
+			resources = append(resources, k.resource.String())
 		}
 	}
-	return true
+	slices.Sort(resources)
+	return resources
 }
 
 // Run begins syncs until ctx ends, and returns when none is under way any more: whoever waits for it may then let go

@@ -90,7 +90,8 @@ func (c *Controller) newInformers(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("handler of %s: %w", name, err)
 		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
+		k.synced = handle.HasSyncedChecker()
+		c.synced = append(c.synced, k.synced)
 	}
 	return nil
 }

@@ -16,7 +16,9 @@ import (
 type kind struct {
 	resource schema.GroupResource
 	informer cache.SharedIndexInformer
-	client   func(namespace string) resourceClient
+	// synced is done when the cache is filled, and its objects are queued.
+	synced cache.DoneChecker
+	client func(namespace string) resourceClient
 }
 
 // resourceClient is the part of a typed client that the executor uses.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -228,14 +229,16 @@ func (s *server) livez(w http.ResponseWriter, r *http.Request) {
 
 // readyz does not depend on leadership: a standby is ready to take over.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
-	switch {
-	case s.stopping.Load():
+	if s.stopping.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
-	case !s.controller.HasSynced():
-		http.Error(w, "the informer caches are not filled yet", http.StatusServiceUnavailable)
-	default:
-		fmt.Fprintln(w, "ok")
+		return
 	}
+	if unfilled := s.controller.Unfilled(); len(unfilled) > 0 {
+		http.Error(w, fmt.Sprintf("caches are not filled yet: %s. If it stays so, the operator may not list and watch these (manifests/rbac); its log says why.",
+			strings.Join(unfilled, ", ")), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
 }
 
 func (o *options) restConfig() (*rest.Config, error) {

@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,9 +15,30 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection"
+
+	"github.com/platform-io/database-operator/pkg/controller"
+	dbfake "github.com/platform-io/database-operator/pkg/generated/clientset/versioned/fake"
 )
+
+// A standby is ready as well; one that cannot fill its caches says which.
+func TestReadinessNamesCachesThatAreNotFilled(t *testing.T) {
+	clients := controller.Clients{
+		Kube: fake.NewClientset(), Databases: dbfake.NewSimpleClientset(), Metadata: metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme()),
+	}
+	c, err := controller.New(t.Context(), clients, events.NewFakeRecorder(1), controller.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := httptest.NewRecorder()
+	(&server{controller: c}).readyz(answer, nil)
+	if text := answer.Body.String(); answer.Code != http.StatusServiceUnavailable || !strings.Contains(text, "secrets, serviceaccounts, services, statefulsets.apps") {
+		t.Errorf("%d %s", answer.Code, text)
+	}
+}
 
 // leader is a process that leads, with one sync under way that ends when it is told to, or is cancelled.
 type leader struct {
