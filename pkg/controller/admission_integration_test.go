@@ -68,12 +68,17 @@ func TestTheAdmissionPolicyHoldsAgentsToTheirRoleLabel(t *testing.T) {
 		err := patch(fmt.Sprintf(`{"metadata":{"labels":{"try":"%d"}}}`, tries))
 		return err != nil && strings.Contains(err.Error(), "an agent may change no label"), errorText(err)
 	})
+	// One that somebody has set is not an agent's to replace.
+	if _, err := w.kube.CoreV1().Pods(w.namespace).Patch(t.Context(), "db-0", types.MergePatchType, []byte(`{"metadata":{"finalizers":["somebody.example.com/waits"]}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	for _, bad := range []string{
 		`{"metadata":{"labels":{"db.platform.io/database":"other"}}}`,
 		`{"metadata":{"labels":{"db.platform.io/group":null}}}`,
 		`{"metadata":{"labels":{"db.platform.io/role":"king"}}}`,
 		`{"metadata":{"annotations":{"a":"b"}}}`,
 		`{"metadata":{"finalizers":["a.b/c"]}}`,
+		`{"metadata":{"finalizers":null}}`,
 		`{"spec":{"activeDeadlineSeconds":1}}`,
 	} {
 		if err := patch(bad); err == nil {
