@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/util/retry"
@@ -31,8 +30,6 @@ import (
 	"github.com/platform-io/database-operator/pkg/controller"
 	"github.com/platform-io/database-operator/pkg/engine/registry"
 	"github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
-	dbscheme "github.com/platform-io/database-operator/pkg/generated/clientset/versioned/scheme"
-	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/reconnect"
 )
 
@@ -41,7 +38,7 @@ import (
 //  1. not ready any more; no new sync begins,
 //  2. syncs under way end; what is not done after --shutdown-timeout is cancelled,
 //  3. when none is under way, the leader's lease is released, so that the standby takes over at once,
-//  4. informers, events and servers end.
+//  4. informers and servers end, and the last events are written.
 //
 // A lease that cannot be renewed for renewDeadline is lost: syncs are cancelled at once, and the process ends. The
 // standby takes it when it has not seen it renewed for leaseDuration, which is later. A request that was on its way
@@ -79,13 +76,13 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: clients.Kube.EventsV1()})
-	defer broadcaster.Shutdown()
-	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
-		return fmt.Errorf("record events: %w", err)
+	recorder, stop, err := record(ctx, clients.Kube)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	s := &server{options: o, config: config, kube: clients.Kube, election: leaderelection.NewLeaderHealthzAdaptor(20 * time.Second)}
-	s.controller, err = controller.New(ctx, clients, broadcaster.NewRecorder(dbscheme.Scheme, naming.ManagedBy), controller.Options{
+	s.controller, err = controller.New(ctx, clients, recorder, controller.Options{
 		Engines: registry.Engines(), AgentImage: o.agentImage, Workers: o.workers, Namespace: o.namespace,
 	})
 	if err != nil {
