@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -28,12 +29,12 @@ func (e *conflictError) Error() string {
 }
 
 // applyAll makes the objects be as they were rendered, in order. Conflicts are gathered, so that
-// a person sees all of them at once; whatever comes after one in the order, the pods above all, waits.
+// a person sees all of them at once; the StatefulSets, which come last, wait: their pods need all the rest.
 func (c *Controller) applyAll(ctx context.Context, db *dbv1.Database, objects []runtime.ApplyConfiguration) error {
 	var conflicts []error
-	for i, config := range objects {
-		if len(conflicts) > 0 && i == len(objects)-1 {
-			break
+	for _, config := range objects {
+		if _, isSet := config.(*appsv1ac.StatefulSetApplyConfiguration); isSet && len(conflicts) > 0 {
+			continue
 		}
 		var conflict *conflictError
 		err := c.apply(ctx, db, config)

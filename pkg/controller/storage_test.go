@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes"
 	kubefake "k8s.io/client-go/kubernetes/fake"
@@ -87,7 +88,7 @@ func (c carried) out(t *testing.T) (status dbv1.DatabaseStatus, after time.Durat
 		clients: clients, recorder: events.NewFakeRecorder(10), clock: clocktesting.NewFakeClock(time.Unix(0, 0)),
 		consistency: consistency.NewStore(map[schema.GroupResource]consistency.Cache{}), kinds: map[string]*kind{},
 	}
-	for _, name := range []string{"Database", "PersistentVolumeClaim", "Pod", "Secret", "Service"} {
+	for _, name := range []string{"Database", "PersistentVolumeClaim", "Pod", "Secret", "Service", "StatefulSet"} {
 		controller.kinds[name] = &kind{
 			resource: schema.GroupResource{Resource: strings.ToLower(name) + "s"},
 			client:   func(string) resourceClient { return noting{c.refuses, c.tried} }, informer: cache.NewSharedIndexInformer(nil, &corev1.Service{}, 0, nil),
@@ -196,6 +197,26 @@ func TestNothingHoldsUpGrowthAndSecrets(t *testing.T) {
 		if got := strings.Join(*plan.tried, " "); got != c.tried {
 			t.Errorf("%s: writes to %s, want to %s", name, got, c.tried)
 		}
+	}
+}
+
+// All objects that are not ours are named at once, the others are made, and no pod starts before they are all there.
+func TestStatefulSetsWaitForEveryObject(t *testing.T) {
+	plan := grows(refusing{})
+	for _, name := range []string{"db", "db-ro"} {
+		plan.services = append(plan.services, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns"}})
+	}
+	plan.objects = []runtime.ApplyConfiguration{
+		corev1ac.Service("db", "ns"), corev1ac.Service("db-headless", "ns"), corev1ac.Service("db-ro", "ns"),
+		appsv1ac.StatefulSet("db-0", "ns"), appsv1ac.StatefulSet("db-1", "ns"),
+	}
+	status, _, _ := plan.out(t)
+	if got := strings.Join(*plan.tried, " "); got != "db-headless data-db-0 data-db-1" {
+		t.Errorf("writes to %s", got)
+	}
+	got := meta.FindStatusCondition(status.Conditions, dbv1.ConditionProvisioned)
+	if got == nil || !strings.Contains(got.Message, "services db belongs") || !strings.Contains(got.Message, "services db-ro belongs") {
+		t.Errorf("Provisioned is %+v", got)
 	}
 }
 
