@@ -12,8 +12,9 @@ import (
 	"github.com/platform-io/database-operator/pkg/engine"
 )
 
-// Whoever asks `kubectl explain` must not wait for what is not built; nor do without what is.
-func TestWhatIsNotBuiltIsExplainedAsThat(t *testing.T) {
+// explain is what kubectl explain says of a field of a Database.
+func explain(t *testing.T, path string) string {
+	t.Helper()
 	data, err := os.ReadFile("../../../manifests/crd/db.platform.io_databases.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -22,6 +23,28 @@ func TestWhatIsNotBuiltIsExplainedAsThat(t *testing.T) {
 	if err := yaml.Unmarshal(data, &crd); err != nil {
 		t.Fatal(err)
 	}
+	schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+	for name := range strings.SplitSeq(path, ".") {
+		property, ok := schema.Properties[name]
+		if !ok {
+			t.Fatalf("there is no field %s", path)
+		}
+		schema = &property
+	}
+	return strings.Join(strings.Fields(schema.Description), " ")
+}
+
+// Two fields together delete volumes of a Database that lives: each names the other.
+func TestWhatDeletesVolumesIsExplained(t *testing.T) {
+	for path, other := range map[string]string{"spec.topology.replicas": "lifecycle.deletionPolicy is Delete", "spec.lifecycle.deletionPolicy": "topology.replicas is lowered"} {
+		if text := explain(t, path); !strings.Contains(text, other) {
+			t.Errorf("%s does not name %q: %s", path, other, text)
+		}
+	}
+}
+
+// Whoever asks `kubectl explain` must not wait for what is not built; nor do without what is.
+func TestWhatIsNotBuiltIsExplainedAsThat(t *testing.T) {
 	spec := func(edit func(*dbv1.DatabaseSpec)) func(*dbv1.Database) {
 		return func(db *dbv1.Database) { edit(&db.Spec) }
 	}
@@ -57,21 +80,14 @@ func TestWhatIsNotBuiltIsExplainedAsThat(t *testing.T) {
 		"spec.topology.replicas":                    spec(func(s *dbv1.DatabaseSpec) { s.Topology = dbv1.TopologySpec{Mode: dbv1.Replicated, Replicas: 3} }),
 		"spec.highAvailability.synchronousReplicas": spec(func(s *dbv1.DatabaseSpec) { s.HighAvailability = &dbv1.HighAvailabilitySpec{SynchronousReplicas: 1} }),
 	} {
-		schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
-		for name := range strings.SplitSeq(path, ".") {
-			property, ok := schema.Properties[name]
-			if !ok {
-				t.Fatalf("there is no field %s", path)
-			}
-			schema = &property
-		}
+		description := explain(t, path)
 		gaps := Engine{}.Gaps(database(asked))
-		if says := strings.Contains(schema.Description, "Not in this release"); says != (len(gaps) > 0) {
-			t.Errorf("%s has the gaps %+v, and its description is: %s", path, conditions(gaps), schema.Description)
+		if says := strings.Contains(description, "Not in this release"); says != (len(gaps) > 0) {
+			t.Errorf("%s has the gaps %+v, and its description is: %s", path, conditions(gaps), description)
 		}
 		for _, gap := range gaps {
-			if !strings.Contains(schema.Description, "condition "+gap.Condition) && gap.Condition != dbv1.ConditionContinuousArchiving {
-				t.Errorf("%s does not name condition %s: %s", path, gap.Condition, schema.Description)
+			if !strings.Contains(description, "condition "+gap.Condition) && gap.Condition != dbv1.ConditionContinuousArchiving {
+				t.Errorf("%s does not name condition %s: %s", path, gap.Condition, description)
 			}
 		}
 	}

@@ -268,6 +268,7 @@ type TopologySpec struct {
 
 	// Instances per replica set, the primary included. Standalone: exactly 1; MongoDB in mode
 	// Replicated: 3, 5, 7 or more; Elasticsearch: the number of nodes, 3 or more. Default: 1; 1 to 50.
+	// Lowering it keeps the volumes of the instances that go, unless lifecycle.deletionPolicy is Delete.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1

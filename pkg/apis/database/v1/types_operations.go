@@ -140,7 +140,7 @@ const (
 	DeletionRetain DeletionPolicy = "Retain"
 	// DeletionSnapshot takes a last backup before anything is removed.
 	DeletionSnapshot DeletionPolicy = "Snapshot"
-	// DeletionDelete removes volumes and credentials as well.
+	// DeletionDelete removes volumes and credentials as well, and before that the volumes of instances that go.
 	DeletionDelete DeletionPolicy = "Delete"
 )
 
@@ -157,7 +157,8 @@ type LifecycleSpec struct {
 	Hibernated bool `json:"hibernated,omitempty"`
 
 	// What happens to the data when the Database is deleted: Retain keeps volumes, credentials
-	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials.
+	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials. Delete
+	// also removes the volumes of instances that go while the Database lives, when topology.replicas is lowered.
 	// Default: Retain. Not in this release: backups, so that with Snapshot the deletion waits, and says so.
 	// +optional
 	// +kubebuilder:default=Retain

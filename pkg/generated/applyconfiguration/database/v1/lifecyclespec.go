@@ -21,7 +21,8 @@ type LifecycleSpecApplyConfiguration struct {
 	// release: the database runs on, and condition MaintenanceReady says so.
 	Hibernated *bool `json:"hibernated,omitempty"`
 	// What happens to the data when the Database is deleted: Retain keeps volumes, credentials
-	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials.
+	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials. Delete
+	// also removes the volumes of instances that go while the Database lives, when topology.replicas is lowered.
 	// Default: Retain. Not in this release: backups, so that with Snapshot the deletion waits, and says so.
 	DeletionPolicy *databasev1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }

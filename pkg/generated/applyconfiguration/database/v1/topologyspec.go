@@ -22,6 +22,7 @@ type TopologySpecApplyConfiguration struct {
 	Mode *databasev1.TopologyMode `json:"mode,omitempty"`
 	// Instances per replica set, the primary included. Standalone: exactly 1; MongoDB in mode
 	// Replicated: 3, 5, 7 or more; Elasticsearch: the number of nodes, 3 or more. Default: 1; 1 to 50.
+	// Lowering it keeps the volumes of the instances that go, unless lifecycle.deletionPolicy is Delete.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Number of replica sets, in mode Cluster of Redis (3 or more) and Sharded of MongoDB
 	// (1 or more); 0 in the others. Default: 0; at most 128.
