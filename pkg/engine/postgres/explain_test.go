@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/yaml"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -32,6 +33,26 @@ func explain(t *testing.T, path string) string {
 		schema = &property
 	}
 	return strings.Join(strings.Fields(schema.Description), " ")
+}
+
+// A profile gives what its text names, and nothing else is named.
+func TestTheProfilesPresetsAreThoseThatAreExplained(t *testing.T) {
+	of := func(profile dbv1.Profile) map[string]any {
+		db := database(func(db *dbv1.Database) { db.Spec.Profile = profile })
+		return map[string]any{"resources": dbv1.Resources(db), "anti-affinity": dbv1.AntiAffinity(db)}
+	}
+	dev, prod := of(dbv1.ProfileDev), of(dbv1.ProfileProd)
+	_, text, _ := strings.Cut(explain(t, "spec.profile"), "(")
+	text, _, _ = strings.Cut(text, ")")
+	named := strings.Split(text, ", ")
+	for _, preset := range named {
+		if dev[preset] == nil || equality.Semantic.DeepEqual(dev[preset], prod[preset]) {
+			t.Errorf("%q is named, and is the same in all profiles", preset)
+		}
+	}
+	if len(named) != len(dev) {
+		t.Errorf("named are %v", named)
+	}
 }
 
 // Two fields together delete volumes of a Database that lives: each names the other.

@@ -82,7 +82,7 @@ const (
 	ProfileDev Profile = "dev"
 	// ProfileStandard suits most databases: moderate requests, preferred anti-affinity.
 	ProfileStandard Profile = "standard"
-	// ProfileProd is for production: guaranteed resources, required anti-affinity,
+	// ProfileProd is for production: larger requests, required anti-affinity,
 	// and a condition that names what production should not lack.
 	ProfileProd Profile = "prod"
 )
@@ -145,8 +145,8 @@ type DatabaseSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._:/@-]*$')",message=`spec.image must be the reference of an image, without spaces; write it as "registry.example.com/postgres:15.4", or leave it out for the stock image`
 	Image string `json:"image,omitempty"`
 
-	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget, durability): dev,
-	// standard or prod. Default: standard. prod also warns, in a condition, of what production should not
+	// Presets for what the spec leaves out (resources, anti-affinity): dev, standard or prod. Default:
+	// standard. prod also warns, in a condition, of what production should not
 	// lack: a backup, replicas, resource limits.
 	// +optional
 	// +kubebuilder:default=standard

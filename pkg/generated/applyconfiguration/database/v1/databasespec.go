@@ -28,8 +28,8 @@ type DatabaseSpecApplyConfiguration struct {
 	// the image that engine and version give. It must hold the engine of spec.version. Default:
 	// the stock image. At most 512 characters.
 	Image *string `json:"image,omitempty"`
-	// Presets for what the spec leaves out (resources, anti-affinity, disruption budget, durability): dev,
-	// standard or prod. Default: standard. prod also warns, in a condition, of what production should not
+	// Presets for what the spec leaves out (resources, anti-affinity): dev, standard or prod. Default:
+	// standard. prod also warns, in a condition, of what production should not
 	// lack: a backup, replicas, resource limits.
 	Profile *databasev1.Profile `json:"profile,omitempty"`
 	// How many instances there are and what they are to each other. Default: one
