@@ -43,8 +43,8 @@ type ConsulSpec struct {
 	// +optional
 	Enabled bool `json:"enabled,omitempty"`
 
-	// Address of Consul, as "consul.example.com:8500" or with a scheme. Default: the operator's
-	// --consul-address; at most 512 characters.
+	// Address of Consul, as "consul.example.com:8500" or with a scheme. Default: none; at most 512
+	// characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Address string `json:"address,omitempty"`

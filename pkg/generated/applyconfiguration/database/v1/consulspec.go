@@ -12,8 +12,8 @@ package v1
 type ConsulSpecApplyConfiguration struct {
 	// Whether credentials are published in Consul. Default: false.
 	Enabled *bool `json:"enabled,omitempty"`
-	// Address of Consul, as "consul.example.com:8500" or with a scheme. Default: the operator's
-	// --consul-address; at most 512 characters.
+	// Address of Consul, as "consul.example.com:8500" or with a scheme. Default: none; at most 512
+	// characters.
 	Address *string `json:"address,omitempty"`
 	// Scheme of the address: http or https. Default: the one in the address, else http.
 	Scheme *string `json:"scheme,omitempty"`
