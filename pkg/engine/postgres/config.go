@@ -210,7 +210,7 @@ func (Engine) OwnedSettings() map[string]string { return ownedSettings }
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$`)
 
 // ValidateConfig implements engine.Engine. Whether a value is good only the server knows; here is
-// refused what could break out of the file, and what the operator owns.
+// refused what is no setting's name.
 func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec", "engineConfig")
@@ -225,26 +225,8 @@ func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList
 			errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s and %s are one setting: keep one of them", other, name)))
 		}
 		lower[strings.ToLower(name)] = name
-		if way, isOwned := lookupOwned(strings.ToLower(name)); isOwned {
-			errs = append(errs, field.Forbidden(at, "the operator owns this setting: "+way))
-		}
-		if strings.ContainsFunc(string(config[name]), func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			errs = append(errs, field.Invalid(at, string(config[name]), "a value is one line without control characters: remove the line break"))
-		}
 	}
 	return errs
-}
-
-func lookupOwned(name string) (way string, isOwned bool) {
-	if way, isOwned = ownedSettings[name]; isOwned {
-		return way, true
-	}
-	for pattern, way := range ownedSettings {
-		if prefix, isPrefix := strings.CutSuffix(pattern, "*"); isPrefix && strings.HasPrefix(name, prefix) {
-			return way, true
-		}
-	}
-	return "", false
 }
 
 // render writes settings as the server reads them

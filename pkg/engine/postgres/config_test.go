@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -8,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/apis/database/v1/validation"
 	"github.com/platform-io/database-operator/pkg/engine"
 )
 
@@ -115,14 +118,18 @@ func TestTheUsersSettingsWinAndCannotBreakOut(t *testing.T) {
 	}
 }
 
+// refusals are what is wrong with settings.
+func refusals(config map[string]dbv1.ConfigValue) field.ErrorList {
+	db := database(func(db *dbv1.Database) { db.Spec.EngineConfig = config })
+	return slices.DeleteFunc(validation.ValidateDatabase(db, validation.Context{Engine: Engine{}}), func(err *field.Error) bool {
+		return !strings.HasPrefix(err.Field, "spec.engineConfig")
+	})
+}
+
 func TestTheOperatorsSettingsCannotBeSet(t *testing.T) {
-	for name := range owned(database()) {
-		if _, isOwned := lookupOwned(name); !isOwned {
-			t.Errorf("%s is rendered by the operator, and engineConfig may set it", name)
-		}
-	}
-	for _, name := range []string{"port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval"} {
-		errs := Engine{}.ValidateConfig(map[string]dbv1.ConfigValue{name: "x"})
+	names := slices.Collect(maps.Keys(owned(database())))
+	for _, name := range append(names, "port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval") {
+		errs := refusals(map[string]dbv1.ConfigValue{name: "x"})
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.engineConfig["+name+"]") || !strings.Contains(errs[0].Error(), "the operator owns") {
 			t.Errorf("%s: %v", name, errs)
 		}
@@ -135,15 +142,16 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 		want   string
 	}{
 		"a line break":        {map[string]dbv1.ConfigValue{"work_mem": "4MB\nport = 1"}, "one line"},
-		"a name with a space": {map[string]dbv1.ConfigValue{"work mem": "4MB"}, "not a setting's name"},
+		"a name with a space": {map[string]dbv1.ConfigValue{"work mem": "4MB"}, "spec.engineConfig[work mem]"},
+		"a name with a dash":  {map[string]dbv1.ConfigValue{"work-mem": "4MB"}, "not a setting's name"},
 		"one name twice":      {map[string]dbv1.ConfigValue{"work_mem": "4MB", "WORK_MEM": "8MB"}, "keep one of them"},
 	} {
-		errs := Engine{}.ValidateConfig(c.config)
+		errs := refusals(c.config)
 		if len(errs) == 0 || !strings.Contains(errs.ToAggregate().Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, errs, c.want)
 		}
 	}
-	if errs := (Engine{}).ValidateConfig(map[string]dbv1.ConfigValue{"max_connections": "200", "pg_stat_statements.max": "1000"}); len(errs) != 0 {
+	if errs := refusals(map[string]dbv1.ConfigValue{"max_connections": "200", "pg_stat_statements.max": "1000"}); len(errs) != 0 {
 		t.Errorf("legal settings: %v", errs)
 	}
 }

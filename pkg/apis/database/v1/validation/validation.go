@@ -28,7 +28,8 @@ type EngineRules interface {
 	// OwnedSettings are the names that the operator decides, each with the way to get what it is for. Names that
 	// end in * are prefixes.
 	OwnedSettings() map[string]string
-	// ValidateConfig judges spec.engineConfig.
+	// ValidateConfig judges spec.engineConfig beyond the rules of every engine: its owned settings, and what could
+	// break out of a file.
 	ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList
 }
 
