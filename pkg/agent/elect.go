@@ -219,7 +219,8 @@ func (r *replication) runningFacts(f *election.Facts) {
 	if r.seen.Primary {
 		f.Mode = election.ModePrimary
 	}
-	f.Position, f.Settled, f.Receiving = election.Position(r.seen.Position), r.seen.Settled, r.seen.Receiving
+	f.Position, f.Settled = election.Position(r.seen.Position), r.seen.Settled
+	f.Receiving, f.LogGone = r.seen.Receiving, r.seen.LogGone
 	f.Applied = r.done.synchronous != nil && sameSynchronous(*r.done.synchronous, wantedSynchronous(r.Want))
 	f.Standbys = map[string]election.Position{}
 	for _, s := range r.seen.Standbys {

@@ -56,6 +56,15 @@ func TestAnEngineThatDoesNotAnswerIsWhatItWas(t *testing.T) {
 	}
 }
 
+func TestTheElectionHearsThatLogIsGone(t *testing.T) {
+	m := &memory{}
+	m.repl = &replication{seen: Replication{LogGone: true}, seenAt: time.Now()}
+	m.process, m.engine, m.readyAt = living{}, engineRunning, time.Now()
+	if f := m.electionFacts(); f.Mode != election.ModeReplica || !f.LogGone {
+		t.Errorf("it hears %+v", f)
+	}
+}
+
 // What a primary keeps for a replica can go only when that one is gone, and it may stay until another has
 // left: the election must hear meanwhile that commits do not wait for it any more.
 func TestWhatIsKeptForAReplicaThatLeavesHoldsNothingUp(t *testing.T) {

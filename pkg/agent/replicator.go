@@ -118,6 +118,9 @@ type Replication struct {
 	Settled bool
 	// Receiving: the source answers, and streams.
 	Receiving bool
+	// LogGone: the source was asked, has the data that is expected there, is a primary, and lacks the log that
+	// comes next. False is not known.
+	LogGone bool
 	// ReplayPaused: replay stands still on purpose or waits for a conflict to end. One that lasts while
 	// there is a source may be settings that are too low since the primary's were raised: a restart
 	// raises them.

@@ -153,6 +153,11 @@ func (m *Machine) seeAnswer(e *Answered) {
 	if m.holds(ruleToldAsked) && m.holds(ruleTell) {
 		m.disk.AskedEpoch = max(m.disk.AskedEpoch, a.AskedEpoch)
 	}
+	if q.Kind == AskIdentity {
+		p := m.peers[a.Instance]
+		p.behind, p.behindAt = a.Unable, m.now.Mono
+		m.peers[a.Instance] = p
+	}
 	switch {
 	case q.Kind == AskIdentity && a.Yes:
 		m.ran.name, m.ran.at = a.Name, m.now.Mono
@@ -196,6 +201,7 @@ func (m *Machine) reply(e *Asked) {
 	switch q.Kind {
 	case AskIdentity:
 		a.Yes = m.hold != nil && m.hold.live && m.facts.Mode == ModePrimary
+		a.Unable = m.behind
 	case AskEpoch:
 		a.Yes = true
 	case AskPromise:

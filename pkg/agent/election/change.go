@@ -68,8 +68,8 @@ func (m *Machine) leaver(r *Record) int {
 	return slices.IndexFunc(r.Candidates, func(c Candidate) bool { return c.Name != m.disk.Name && m.leaves(c) })
 }
 
-// leaves: the instance is no member any more, has other data now, or was out of reach for leaseDuration
-// while the API shows that its pod is gone or not ready.
+// leaves: the instance is no member any more, has other data now, can only be cloned because log that it needs
+// is gone, or was out of reach for leaseDuration while the API shows that its pod is gone or not ready.
 func (m *Machine) leaves(c Candidate) bool {
 	if !slices.Contains(m.spec.Members, c.Instance) {
 		return true
@@ -80,6 +80,9 @@ func (m *Machine) leaves(c Candidate) bool {
 	}
 	if _, streams := m.facts.Standbys[c.Name]; streams {
 		return false
+	}
+	if p.behind && m.now.Mono-p.behindAt <= 2*m.durations().RenewPeriod {
+		return true
 	}
 	return m.spec.Gone[c.Instance] && m.now.Mono-max(p.answeredAt, m.hold.startedAt) >= m.durations().Lease
 }

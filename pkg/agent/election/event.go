@@ -171,7 +171,8 @@ type Answer struct {
 	Instance, Name string
 	// Yes: it promises, has the position, contains it, or runs as primary. For AskEpoch it is true.
 	Yes bool
-	// Unable: it could not claim, so it would be no successor whatever it contains (AskContains).
+	// Unable: it could not claim, so it would be no successor whatever it contains (AskContains); its source
+	// lacks the log that its data needs next (AskIdentity).
 	Unable bool
 	// Record is the newest that it has seen, HighestEpoch the highest epoch; AskedEpoch is the highest
 	// that it ever asked for.
@@ -246,6 +247,9 @@ type Facts struct {
 	Settled bool
 	// Receiving: the source streams to it.
 	Receiving bool
+	// LogGone: the source, which has the data that is to be followed and is a primary, said that it lacks the
+	// log that comes next. False is not known.
+	LogGone bool
 	// Standbys are the names that stream from it, with the end of what they flushed.
 	Standbys map[string]Position
 	// Applied: every process that acknowledges commits has the Synchronous of that Want. Position was

@@ -33,13 +33,15 @@ type limits struct {
 	handover              time.Duration
 	// stop is how long an instance that must stop looks for a successor.
 	stop time.Duration
+	// behind is how long data that counts in an election is not copied anew because the source lacks log for it.
+	behind time.Duration
 	// chain is how many epochs a chain has at most. Data whose last one is older than that is cloned.
 	chain int
 }
 
 var defaultLimits = limits{
 	fresh: 2 * time.Second, askPause: 500 * time.Millisecond, askOnStart: 300 * time.Millisecond, stall: StallTimeout,
-	restart: 10 * time.Second, restartPause: 5 * time.Minute, handover: HandoverLimit, stop: 3 * time.Second, chain: 64,
+	restart: 10 * time.Second, restartPause: 5 * time.Minute, handover: HandoverLimit, stop: 3 * time.Second, behind: time.Minute, chain: 64,
 }
 
 // Self says whose machine it is.
@@ -83,10 +85,13 @@ type Machine struct {
 	rebuild     Way
 	rebuildFrom source
 	ran         ran
-	stamp       int64
-	round       int64
-	scratch     []string
-	restarts    restarts
+	// behind: the source lacks the log that comes next, and said so first at behindAt.
+	behind   bool
+	behindAt time.Duration
+	stamp    int64
+	round    int64
+	scratch  []string
+	restarts restarts
 }
 
 // lease is what the API said.
@@ -111,6 +116,9 @@ type lease struct {
 type peer struct {
 	name       string
 	answeredAt time.Duration
+	// behind: it said, at behindAt, that its source lacks the log that it needs.
+	behind   bool
+	behindAt time.Duration
 }
 
 // promise is what we gave.

@@ -28,6 +28,8 @@ type engine struct {
 	clean        bool
 	lost         bool
 	rewindFailed bool
+	// kept is up to where its log is gone: nobody can have that from it any more.
+	kept int
 
 	// As a replica: where it connects to, which it does by itself, and the connection.
 	source   source
@@ -35,6 +37,8 @@ type engine struct {
 	says     int64
 	link     *sender
 	replayed int
+	// logGone: the source said that it lacks the log that comes next.
+	logGone bool
 
 	// As a primary: the epoch that it writes in, and the one that replicas must say; the setting as it is
 	// written, as backends know it, and as each walsender does.
@@ -324,6 +328,7 @@ func (e *engine) turnReplica() bool {
 		return true
 	}
 	e.disconnect()
+	e.logGone = false
 	e.from, e.says = e.n.w.node(want.Source.Instance), want.Epoch
 	e.source = source{name: want.Source.Name, epoch: want.Epoch}
 	e.connect()
@@ -390,6 +395,7 @@ func (e *engine) turnRebuild() bool {
 		for !source.has(e.tip) {
 			e.tip = e.tip.before
 		}
+		e.kept = max(e.kept, from.engine.kept)
 		e.consistent, e.replayed = source.depth, min(e.replayed, int(e.tip.position()))
 		n.w.checkCut(n)
 		return true
@@ -406,6 +412,6 @@ func (e *engine) turnRebuild() bool {
 		e.name, e.tip = "", nil
 		return false
 	}
-	e.name, e.tip, e.consistent, e.replayed = want.Name, source, source.depth, 0
+	e.name, e.tip, e.consistent, e.replayed, e.kept = want.Name, source, source.depth, 0, source.depth
 	return true
 }

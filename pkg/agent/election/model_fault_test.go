@@ -66,6 +66,7 @@ const (
 	faultMembers
 	faultStall
 	faultSlowDisk
+	faultLogGone
 	faultKinds
 )
 
@@ -74,7 +75,7 @@ var faultNames = [...]string{
 	"step of the wall clock", "clock out of order", "crash of the agent", "crash between two actions", "crash of the engine",
 	"broken engine", "replaced pod", "deleted pod", "fence by a person", "API down", "Lease deleted", "Lease rolled back",
 	"trouble at the next write", "emptied volume", "foreign volume", "lost data", "switchover", "change of w",
-	"change of durations", "change of members", "stall", "slow disk",
+	"change of durations", "change of members", "stall", "slow disk", "removal of the log",
 }
 
 // String implements fmt.Stringer.
@@ -138,6 +139,8 @@ func (f fault) strike(w *world) {
 		n.ruin(f.Kind)
 	case faultSwitchover, faultChangeW, faultDurations, faultMembers:
 		f.ask(n, end)
+	case faultLogGone:
+		n.engine.kept = int(n.engine.tip.position())
 	case faultKinds:
 	}
 }

@@ -409,7 +409,7 @@ func (n *node) facts() Facts {
 	e := &n.engine
 	f := Facts{
 		Seq: e.seq, Mode: e.seenMode(), Position: e.tip.position(), Applied: e.applied(), Crashed: e.crashes, HealthyAt: n.healthyAt,
-		Receiving: e.link != nil, RewindFailed: e.rewindFailed, Foreign: e.foreign,
+		Receiving: e.link != nil, LogGone: e.mode == ModeReplica && e.logGone, RewindFailed: e.rewindFailed, Foreign: e.foreign,
 	}
 	switch e.mode {
 	case ModeReplica:

@@ -31,6 +31,9 @@ func (e *engine) connect() {
 		}
 		return
 	}
+	if e.logGone = int(e.tip.position()) < s.kept && s.name == e.source.name; int(e.tip.position()) < s.kept {
+		return
+	}
 	e.link = &sender{from: e.from, to: e.n, name: e.name, epoch: e.says, connected: true, flushed: int(e.tip.position()), sync: s.sync, heardAt: e.n.w.now}
 	senders := []*sender{e.link}
 	for _, o := range s.senders {

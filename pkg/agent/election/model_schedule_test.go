@@ -26,18 +26,19 @@ var (
 	ruins   = []faultKind{faultEmptyVolume, faultForeignVolume, faultLoseData}
 	tampers = []faultKind{faultLeaseDeleted, faultLeaseRolledBack}
 	wishes  = []faultKind{faultSwitchover, faultChangeW, faultDurations, faultMembers, faultDeletePod, faultFence}
+	logs    = []faultKind{faultLogGone, faultPair}
 	engines = []faultKind{faultCrashEngine, faultBroken, faultStall, faultSlowDisk}
 )
 
 var themes = []theme{
-	{name: "Everything", nodes: [2]int{3, 5}, w: []int{0, 1, 2}, most: 8, faults: slices.Concat(network, pauses, crashes, ruins, tampers, wishes, engines)},
+	{name: "Everything", nodes: [2]int{3, 5}, w: []int{0, 1, 2}, most: 8, faults: slices.Concat(network, pauses, crashes, ruins, tampers, wishes, engines, logs)},
 	{name: "Network", nodes: [2]int{3, 6}, w: []int{0, 1, 2}, most: 6, faults: slices.Concat(network, pauses, []faultKind{faultCrashAgent, faultReplacePod, faultAtWrite})},
 	{name: "Writes", nodes: [2]int{3, 4}, w: []int{0, 1}, most: 5, faults: []faultKind{
 		faultAtWrite, faultAtWrite, faultChangeW, faultDurations, faultMembers, faultFromAPI, faultCrashBetween, faultReplacePod, faultEmptyVolume,
 	}},
 	{name: "Tampering", nodes: [2]int{3, 4}, w: []int{0, 1, 2}, most: 5, faults: slices.Concat(tampers, tampers, network, crashes, []faultKind{faultSwitchover, faultChangeW, faultFreeze})},
 	{name: "Switchovers", nodes: [2]int{3, 4}, w: []int{0, 1}, most: 5, faults: slices.Concat(wishes, crashes, []faultKind{faultSwitchover, faultSwitchover, faultPair, faultFreeze})},
-	{name: "Data", nodes: [2]int{3, 5}, w: []int{0, 1, 2}, most: 6, faults: slices.Concat(ruins, ruins, crashes, wishes, []faultKind{faultPartition, faultFreeze})},
+	{name: "Data", nodes: [2]int{3, 5}, w: []int{0, 1, 2}, most: 6, faults: slices.Concat(ruins, ruins, crashes, wishes, logs, logs, []faultKind{faultPartition, faultFreeze})},
 	{name: "Engines", nodes: [2]int{3, 4}, w: []int{0, 1, 2}, most: 5, faults: slices.Concat(engines, engines, crashes, []faultKind{faultChangeW, faultPauseAgent, faultPartition})},
 	{name: "Clocks", nodes: [2]int{3, 5}, w: []int{1, 2}, most: 5, faults: slices.Concat(
 		[]faultKind{faultFastClock, faultFastClock, faultClockStep, faultSleep, faultFreeze, faultPauseAgent, faultCrashAgent, faultReplacePod, faultDurations}, network,

@@ -79,7 +79,7 @@ var otherDurations = []Durations{
 // modelLimits are as much shorter as modelDurations are.
 var modelLimits = limits{
 	fresh: 1500 * time.Millisecond, askPause: 500 * time.Millisecond, askOnStart: 300 * time.Millisecond, stall: 6 * time.Second,
-	restart: 4 * time.Second, restartPause: time.Minute, handover: 8 * time.Second, stop: 1500 * time.Millisecond, chain: 3,
+	restart: 4 * time.Second, restartPause: time.Minute, handover: 8 * time.Second, stop: 1500 * time.Millisecond, behind: 15 * time.Second, chain: 3,
 }
 
 func newWorld(s schedule, without ruleSet, tracing bool) *world {

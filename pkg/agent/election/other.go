@@ -32,6 +32,9 @@ func (m *Machine) known() bool {
 
 // follow makes the data fit to follow the holder, and then follows.
 func (m *Machine) follow() {
+	if m.following == (source{}) || m.facts.Receiving {
+		m.behind = false
+	}
 	if m.leader() == nil {
 		m.following = source{}
 		return
@@ -39,7 +42,9 @@ func (m *Machine) follow() {
 	record := m.newest()
 	next := sourceOf(record)
 	switch {
-	case m.following == next, m.mustDown, m.spec.Stop, m.foreign():
+	case m.mustDown, m.spec.Stop, m.foreign():
+	case m.following == next:
+		m.replace(record, next)
 	case m.rebuild != "":
 		m.rebuilding(record, next)
 	case m.disk.Name == "", m.disk.Rebuilding:
@@ -51,6 +56,23 @@ func (m *Machine) follow() {
 		m.following = source{}
 	case m.known() && m.want.Mode == ModeReplica:
 		m.rejoin(record, next)
+	}
+}
+
+// replace copies the data anew where the source lacks the log that comes next. While that goes on the data counts for
+// nothing. So its name leaves the candidates first, which shows that enough others have what was acknowledged
+// with it: the holder sees to that when it hears of it. It is not waited for where too few others are left, or for long.
+func (m *Machine) replace(record *Record, next source) {
+	if !m.facts.LogGone || !m.whole() || m.want.Mode != ModeReplica || m.want.Source == nil || m.facts.Mode != ModeReplica {
+		return
+	}
+	if !m.behind {
+		m.behind, m.behindAt = true, m.now.Mono
+	}
+	counts := record.Has(m.disk.Name) && len(record.Candidates)-2 >= record.W
+	if (!counts || m.now.Mono-m.behindAt >= m.limits.behind) && m.runs(next) {
+		m.beginClone(next)
+		m.following = source{}
 	}
 }
 

@@ -374,3 +374,32 @@ func TestScenarioTampering(t *testing.T) {
 		})
 	}
 }
+
+// A replica whose log the primary has dropped is copied anew; where enough others are left, after it is no candidate.
+func TestScenarioLogGone(t *testing.T) {
+	t.Parallel()
+	for nodes := 2; nodes <= 3; nodes++ {
+		t.Run(fmt.Sprintf("Nodes%d", nodes), func(t *testing.T) {
+			t.Parallel()
+			settled(t, nodes, 1, func(s *scenario) {
+				n := s.reigning()
+				replica := s.nodes[(n.index+1)%nodes]
+				name := replica.engine.name
+				s.strikes(fault{Kind: faultPair, Node: holder, For: 5 * time.Second})
+				s.until(s.now + 4*time.Second)
+				n.engine.tip = s.newRow(n.engine.tip, n.engine.epoch)
+				s.strikes(fault{Kind: faultLogGone, Node: holder})
+				counted := false
+				s.within(10*time.Second, "the clone", func() bool {
+					counted = counted || replica.disk.Rebuilding && s.api.record.Has(name)
+					return replica.engine.name != name && n.engine.streams(replica)
+				})
+				if counted != (nodes == 2) {
+					s.story("its data was given up while it counted: %v", counted)
+				}
+				s.within(10*time.Second, "a candidate again", func() bool { return s.api.record.Has(replica.engine.name) })
+				s.stays(n, 20*time.Second)
+			})
+		})
+	}
+}

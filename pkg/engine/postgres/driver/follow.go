@@ -33,13 +33,14 @@ import (
 //
 // A slot is used only when the source has it: one that is missing, or lost, would keep the replica
 // from streaming at all. So the source is asked again while nothing comes from it, and until it has a
-// slot; and the password is read again then.
+// slot; and the password is read again then. While nothing comes it is also asked whether it still has
+// the log that comes next.
 
 // filePassword is libpq's: https://www.postgresql.org/docs/current/libpq-pgpass.html
 const filePassword = "pgpass"
 
-// askSource bounds the questions to a source, which may be away: it is followed all the same.
-const askSource = 3 * time.Second
+// askSourceWithin bounds the questions to a source, which may be away: it is followed all the same.
+const askSourceWithin = 3 * time.Second
 
 // replicaConninfo is primary_conninfo.
 func replicaConninfo(source agent.Source, address, dataID, passfile string) string {
@@ -64,11 +65,39 @@ const (
 	askAgainWithin = 10 * time.Second
 )
 
-// asked is what is known of the last question to a source.
+// asked is what is known of the last questions to a source.
 type asked struct {
 	sync.Mutex
 	at    time.Time
 	under bool
+	// gone counts, without a break, the answers of that source that it lacks the log from next on.
+	gone   int
+	source agent.Source
+	next   agent.Position
+}
+
+// goneTimes is how often a source must have said that it lacks what comes next: replay stands still meanwhile, so
+// that it comes from nowhere else.
+const goneTimes = 2
+
+// answer takes note of what a source said about the log.
+func (a *asked) answer(source agent.Source, next agent.Position, gone bool) {
+	a.Lock()
+	defer a.Unlock()
+	if !gone || a.source != source || a.next != next {
+		a.gone = 0
+	}
+	if a.source, a.next = source, next; gone {
+		a.gone++
+	}
+}
+
+// logGone says whether the source lacks what a replica waits for.
+func (a *asked) logGone(state *replicationState, facts *replicationFacts) bool {
+	a.Lock()
+	defer a.Unlock()
+	source := state.following()
+	return source != nil && a.gone >= goneTimes && a.source == *source && facts.next() != 0 && a.next == facts.next()
 }
 
 // due says whether it is time for a question, and takes note of it.
@@ -89,18 +118,19 @@ func (a *asked) done(now time.Time) {
 }
 
 // followAgain asks the source of a replica again, when that is due, and does not wait.
-func (d *Driver) followAgain(ctx context.Context, state *replicationState, receiving bool) {
+func (d *Driver) followAgain(ctx context.Context, state *replicationState, facts *replicationFacts) {
 	source, pause := state.following(), askWhenSilent
-	if receiving {
+	if facts.streaming {
 		pause = askForSlot
 	}
-	if source == nil || receiving && state.Slot || !d.asked.due(time.Now(), pause) {
+	if source == nil || facts.streaming && state.Slot || !d.asked.due(time.Now(), pause) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAgainWithin)
+	next := facts.next()
 	go func() {
 		defer cancel()
-		err := d.again(ctx, *source)
+		err := d.again(ctx, *source, next)
 		d.asked.done(time.Now())
 		if err != nil && !errors.Is(err, errSuperseded) {
 			klog.FromContext(ctx).Info("The source was asked again, in vain", "source", source.Instance, "err", err)
@@ -110,8 +140,8 @@ func (d *Driver) followAgain(ctx context.Context, state *replicationState, recei
 
 // again follows a source that was followed when somebody looked. It may have been taken away since: nothing
 // but the state, under its lock, tells.
-func (d *Driver) again(ctx context.Context, source agent.Source) error {
-	return d.follow(ctx, source, func(s *replicationState) bool {
+func (d *Driver) again(ctx context.Context, source agent.Source, next agent.Position) error {
+	return d.follow(ctx, source, next, func(s *replicationState) bool {
 		now := s.following()
 		return now != nil && *now == source
 	})
@@ -129,12 +159,12 @@ func (d *Driver) Follow(ctx context.Context, source *agent.Source) error {
 		return wrap("take the source away", d.unfollow(ctx))
 	}
 	defer func() { d.asked.done(time.Now()) }()
-	return wrap("follow "+source.Instance, d.follow(ctx, *source, func(*replicationState) bool { return d.follows.Load() == call }))
+	return wrap("follow "+source.Instance, d.follow(ctx, *source, 0, func(*replicationState) bool { return d.follows.Load() == call }))
 }
 
 // follow makes the source the one that is followed, if that still holds when the source has answered. That is
-// asked under the lock of the files.
-func (d *Driver) follow(ctx context.Context, source agent.Source, holds func(*replicationState) bool) error {
+// asked under the lock of the files. Next is where the log goes on that is waited for, if that is known.
+func (d *Driver) follow(ctx context.Context, source agent.Source, next agent.Position, holds func(*replicationState) bool) error {
 	password, err := d.replicationPassword()
 	if err != nil {
 		return err
@@ -146,10 +176,12 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, holds func(*re
 	if state.DataID == "" {
 		return errNoName
 	}
-	slot, err := d.hasSlot(ctx, source, slotName(state.DataID))
+	word, err := d.askSource(ctx, source, slotName(state.DataID), next)
+	d.asked.answer(source, next, word.logGone)
 	if errors.Is(err, errOtherData) {
 		return err
 	}
+	slot := word.slot
 	if err != nil {
 		klog.FromContext(ctx).V(2).Info("The source does not answer; it is followed all the same", "source", source.Instance, "err", err)
 		// As it was: a source that only restarts still has what it had.
@@ -174,19 +206,44 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, holds func(*re
 	return d.applySource()
 }
 
-// hasSlot asks whether a source keeps a slot for us.
-func (d *Driver) hasSlot(ctx context.Context, source agent.Source, name string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, askSource)
+// word is what a source says to a replica.
+type word struct {
+	// slot: it keeps one for it.
+	slot bool
+	// logGone: it lacks the log that the replica waits for.
+	logGone bool
+}
+
+func (d *Driver) askSource(ctx context.Context, source agent.Source, slot string, next agent.Position) (word, error) {
+	ctx, cancel := context.WithTimeout(ctx, askSourceWithin)
 	defer cancel()
-	conn, _, err := d.connectSource(ctx, source)
+	var w word
+	conn, facts, err := d.connectSource(ctx, source)
 	if err != nil {
-		return false, err
+		return w, err
 	}
 	defer closeConn(conn)
-	var has bool
-	err = conn.QueryRow(ctx, slotQuery, name).Scan(&has)
-	return has, wrap("ask for a slot", err)
+	if err := conn.QueryRow(ctx, slotQuery, slot).Scan(&w.slot); err != nil {
+		return w, fmt.Errorf("ask for a slot: %w", err)
+	}
+	if next == 0 || facts.inRecovery {
+		return w, nil
+	}
+	if err := conn.QueryRow(ctx, logGoneQuery, int64(next)).Scan(&w.logGone); err != nil {
+		// It is followed all the same, and it is not known what it lacks.
+		klog.FromContext(ctx).Info("The source does not say which log it has", "source", source.Instance, "err", err)
+		w.logGone = false
+	}
+	return w, nil
 }
+
+// logGoneQuery looks for the segment in which a position lies, of whatever timeline: a source takes its old ones
+// away by their number. The position is one that the source has passed: what it has not written yet is not gone.
+// (After a restart it is the end of the last whole record. What is waited for may be the segment behind it, in which the
+// next record goes on; but where the source has that, it comes.)
+const logGoneQuery = `SELECT $1 < pg_current_wal_insert_lsn() - '0/0'::pg_lsn AND NOT EXISTS (
+	SELECT FROM pg_ls_dir('pg_wal', true, false) AS file, pg_size_bytes(current_setting('wal_segment_size')) AS size
+	WHERE file ~ '^[0-9A-F]{24}$' AND right(file, 16) = upper(lpad(to_hex($1::bigint >> 32), 8, '0') || lpad(to_hex(($1::bigint & 4294967295) / size), 8, '0')))`
 
 const slotQuery = `SELECT EXISTS (SELECT FROM pg_replication_slots
 	WHERE slot_name = $1 AND slot_type = 'physical' AND coalesce(wal_status, '') <> 'lost')`

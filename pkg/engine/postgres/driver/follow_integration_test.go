@@ -277,3 +277,45 @@ func TestSlots(t *testing.T) {
 		t.Errorf("the replica has %s slots", got)
 	}
 }
+
+// dropLog makes a primary remove what it keeps no longer.
+func (p *pod) dropLog() {
+	p.t.Helper()
+	for range 3 {
+		p.exec("CREATE TABLE IF NOT EXISTS filler (id int)")
+		p.exec("INSERT INTO filler VALUES (1)")
+		p.exec("SELECT pg_switch_wal()")
+		p.exec("CHECKPOINT")
+	}
+}
+
+// A source that has removed what its replica needs says so, and then a copy helps.
+func TestLogThatIsGone(t *testing.T) {
+	a := newPrimary(t, "wal_keep_size = 0", "min_wal_size = 32MB")
+	b, c := newReplica(t, "b", a), newReplica(t, "c", a)
+	b.stop(agent.StopFast)
+	a.do(call{Method: "SetReplicas", DataIDs: []string{c.dataID}})
+	a.eventually("the slot to be used", func() bool {
+		c.replication()
+		return a.value("SELECT active FROM pg_replication_slots") == "true"
+	})
+	a.dropLog()
+	b.start(agent.StartReplica)
+	b.do(call{Method: "Follow", Source: a.source()})
+	b.eventually("it to be told", func() bool { return b.replication().LogGone })
+	// A source that is away says nothing, and what was said is forgotten.
+	a.stop(agent.StopFast)
+	b.eventually("it to be forgotten", func() bool { return !b.replication().LogGone })
+	a.start(agent.StartPrimary)
+	b.eventually("it to be told again", func() bool { return b.replication().LogGone })
+	// Who has the log, or gets it, lacks nothing.
+	c.eventually("the source to stream", func() bool { return c.replication().Receiving })
+	b.stop(agent.StopFast)
+	b.dataID = "ANOTHER"
+	b.do(call{Method: "Clone", Source: a.source()})
+	b.start(agent.StartReplica)
+	b.follow(a)
+	if b.replication().LogGone || c.replication().LogGone {
+		t.Error("a replica that gets its log lacks some")
+	}
+}

@@ -33,6 +33,9 @@ const settleTime = 2*retryWithoutSource + 100*time.Millisecond
 // waitForMore is the startup process's wait after it found no more log.
 const waitForMore = "RecoveryRetrieveRetryInterval"
 
+// waitForStream is its wait for what the receiver brings.
+const waitForStream = "RecoveryWalStream"
+
 // replicationQuery tells everything. What fails outside of recovery, or in it, is not evaluated then.
 // A standby is there twice while the connection of its earlier life is not noticed to be dead.
 const replicationQuery = `SELECT r.recovery,
@@ -70,6 +73,14 @@ type standbyFacts struct {
 	Reply     string `json:"reply"`
 }
 
+// next is where the log goes on that a replica waits for; zero while it does not wait for any.
+func (f *replicationFacts) next() agent.Position {
+	if !f.recovery || f.streaming || !strings.HasSuffix(f.startup, ":"+waitForMore) && !strings.HasSuffix(f.startup, ":"+waitForStream) {
+		return 0
+	}
+	return agent.Position(max(f.position, f.received))
+}
+
 // Replication implements agent.Replicator.
 func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 	state, err := d.current()
@@ -80,7 +91,7 @@ func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 	defer d.mu.Unlock()
 	facts, err := d.askReplication(ctx)
 	// Also when it does not answer: it may not before it got more.
-	d.followAgain(ctx, &state, facts.streaming)
+	d.followAgain(ctx, &state, &facts)
 	if err != nil {
 		return agent.Replication{}, err
 	}
@@ -92,6 +103,7 @@ func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 		SourcePosition: agent.Position(facts.source),
 		Settled:        d.settling.look(now, facts, state.following() != nil),
 		Receiving:      facts.streaming,
+		LogGone:        d.asked.logGone(&state, &facts),
 		ReplayPaused:   facts.paused || conflict,
 		Timeline:       facts.timeline,
 		Standbys:       d.replies.standbys(now, facts.standbys),

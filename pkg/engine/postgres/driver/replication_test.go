@@ -65,18 +65,62 @@ func TestASourceThatWasTakenAwayIsNotFollowedAgain(t *testing.T) {
 	if err := d.Follow(t.Context(), &source); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.again(t.Context(), source); err != nil {
+	if err := d.again(t.Context(), source, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Follow(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.again(t.Context(), source); !errors.Is(err, errSuperseded) {
+	if err := d.again(t.Context(), source, 0); !errors.Is(err, errSuperseded) {
 		t.Errorf("got %v", err)
 	}
 	state, err := d.current()
 	if _, missing := os.Stat(d.replicationFile(filePassword)); err != nil || state.Source != nil || missing == nil {
 		t.Errorf("the source is %+v, and its password there: %v, %v", state.Source, missing == nil, err)
+	}
+}
+
+// One answer is not enough, nor are two about something else, or with another answer between.
+func TestLogIsGoneWhenTheSourceSaysSoTwice(t *testing.T) {
+	source, other := agent.Source{Instance: "a"}, agent.Source{Instance: "b"}
+	state := replicationState{Mode: agent.StartReplica, Source: &source}
+	waits := replicationFacts{recovery: true, position: 100, received: 90, startup: "Timeout:" + waitForMore}
+	type answer struct {
+		source agent.Source
+		next   agent.Position
+		gone   bool
+	}
+	for name, test := range map[string]struct {
+		answers []answer
+		facts   func(*replicationFacts)
+		want    bool
+	}{
+		"twice":                    {answers: []answer{{source, 100, true}, {source, 100, true}}, want: true},
+		"once":                     {answers: []answer{{source, 100, true}}},
+		"not without a break":      {answers: []answer{{source, 100, true}, {source, 100, false}, {source, 100, true}}},
+		"by two sources":           {answers: []answer{{other, 100, true}, {source, 100, true}}},
+		"by another one":           {answers: []answer{{other, 100, true}, {other, 100, true}}},
+		"about two positions":      {answers: []answer{{source, 96, true}, {source, 100, true}}},
+		"and it streams":           {answers: []answer{{source, 100, true}, {source, 100, true}}, facts: func(f *replicationFacts) { f.streaming = true }},
+		"and it replays":           {answers: []answer{{source, 100, true}, {source, 100, true}}, facts: func(f *replicationFacts) { f.startup = "" }},
+		"and it got further":       {answers: []answer{{source, 100, true}, {source, 100, true}}, facts: func(f *replicationFacts) { f.position = 104 }},
+		"and it received more":     {answers: []answer{{source, 100, true}, {source, 100, true}}, facts: func(f *replicationFacts) { f.received = 104 }},
+		"and is a primary already": {answers: []answer{{source, 100, true}, {source, 100, true}}, facts: func(f *replicationFacts) { f.recovery = false }},
+	} {
+		var a asked
+		for _, answer := range test.answers {
+			a.answer(answer.source, answer.next, answer.gone)
+		}
+		facts := waits
+		if test.facts != nil {
+			test.facts(&facts)
+		}
+		if got := a.logGone(&state, &facts); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+		if a.logGone(&replicationState{}, &facts) {
+			t.Errorf("%s: without a source log is gone", name)
+		}
 	}
 }
 
