@@ -56,6 +56,34 @@ func TestAnEngineThatDoesNotAnswerIsWhatItWas(t *testing.T) {
 	}
 }
 
+// What a primary kept for its replicas goes when it follows another one.
+func TestAReplicaKeepsLogForNobody(t *testing.T) {
+	source := &Source{Instance: "db-1", DataID: "b", As: standbyName("a", 7)}
+	o := &observed{engine: engineRunning, now: now, repl: &replication{
+		Want: election.Want{Seq: 2, Mode: election.ModeReplica, Name: "a", Epoch: 7, Source: &election.Candidate{Name: "b", Instance: "db-1"}},
+		done: carriedOut{mode: StartReplica, source: source, sourceSet: true},
+	}}
+	next := func() stepKind {
+		s, _ := electedRunning(o)
+		return s.kind
+	}
+	if got := next(); got != stepReplicas {
+		t.Errorf("the next step is %q", got)
+	}
+	o.repl.done.replicas = &[]string{"b"}
+	if got := next(); got != stepReplicas {
+		t.Errorf("the next step is %q, and something is kept", got)
+	}
+	o.repl.done.replicas = &[]string{}
+	if got := next(); got != "" {
+		t.Errorf("the next step is %q, and all is done", got)
+	}
+	o.repl.done.replicas, o.repl.done.source, o.repl.Want.Source = nil, nil, nil
+	if got := next(); got != "" {
+		t.Errorf("the next step is %q without a source", got)
+	}
+}
+
 func TestTheElectionHearsThatLogIsGone(t *testing.T) {
 	m := &memory{}
 	m.repl = &replication{seen: Replication{LogGone: true}, seenAt: time.Now()}

@@ -112,6 +112,10 @@ func electedRunning(o *observed) (step, bool) {
 		if !done.sourceSet || !sameSource(done.source, &w) {
 			return running(stepFollow, "Changing the source of the replica")
 		}
+		if w.Source != nil && (done.replicas == nil || len(*done.replicas) > 0) {
+			// What it kept as a primary would fill its volume. (Without a source it may be the next primary, too.)
+			return running(stepReplicas, "")
+		}
 		return step{}, false
 	case election.ModePrimary:
 		return electedPrimary(o, running)

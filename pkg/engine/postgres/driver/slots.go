@@ -15,7 +15,8 @@ import (
 
 // Replication slots. The primary has one for each replica, and so keeps the log that it needs, up to
 // max_slot_wal_keep_size; a slot that lost its log to that limit is made anew when the replicas
-// change: the one that had it is cloned (follow.go), and has another name then. Slots whose names are not ours are left alone.
+// change: the one that had it is cloned (follow.go), and has another name then. Slots whose names are
+// not ours are left alone.
 
 const slotPrefix = "database_agent_"
 
