@@ -84,12 +84,16 @@ func (d *Driver) applySynchronous(ctx context.Context, wanted agent.Synchronous)
 	d.synchronous.Lock()
 	defer d.synchronous.Unlock()
 	d.synchronous.addNames(wanted.Names)
+	// A change that fails or is cut short may be in force, at once or with the next reload: what was known is not
+	// known any more.
+	waited := d.synchronous.waits
+	d.synchronous.waits = false
 	inRecovery, err := d.inRecovery(ctx)
 	if err != nil {
 		return err
 	}
-	waits := wanted.Quorum > 0
-	if waits && !inRecovery && !d.synchronous.waits {
+	waits := wanted.Quorum > 0 && !inRecovery
+	if waits && !waited {
 		if err := d.beginWaiting(ctx); err != nil {
 			// The name that nobody has must not stay.
 			return errors.Join(err, d.rewrite())
@@ -103,7 +107,7 @@ func (d *Driver) applySynchronous(ctx context.Context, wanted agent.Synchronous)
 	if err := expectSetting(ctx, fresh, "synchronous_standby_names", synchronousNames(wanted)); err != nil {
 		return err
 	}
-	d.synchronous.waits = waits && !inRecovery
+	d.synchronous.waits = waits
 	return d.sendersApplied(ctx, fresh)
 }
 

@@ -238,6 +238,34 @@ func TestChangeWaitsForTheCheckpointer(t *testing.T) {
 	}
 }
 
+// A change to nobody that is cut short may be in force all the same: later it is seen again that commits wait.
+func TestChangeToNobodyThatIsCutShort(t *testing.T) {
+	a := newPrimary(t)
+	change := func(quorum int) error {
+		_, err := a.try(call{Method: "SetSynchronous", Timeout: 2 * time.Second, Synchronous: agent.Synchronous{Names: []string{"elsewhere"}, Quorum: quorum}})
+		return err
+	}
+	a.must(change(1))
+	postmaster := a.postmaster()
+	a.freeze(postmaster)
+	if err := change(0); err == nil {
+		t.Fatal("a server that stands still took the change")
+	}
+	a.thaw(postmaster)
+	a.do(call{Method: "Reload"})
+	a.eventually("a commit that waits for nobody", a.commits)
+	checkpointer := a.process("checkpointer")
+	a.freeze(checkpointer)
+	if err := change(1); err == nil {
+		t.Error("the change returns, and commits do not wait yet")
+	}
+	a.thaw(checkpointer)
+	a.must(change(1))
+	if a.commits() {
+		t.Error("a commit does not wait")
+	}
+}
+
 // Nobody is let in before commits are known to wait.
 func TestDoorOpensWhenCommitsWait(t *testing.T) {
 	a := newPrimary(t)
