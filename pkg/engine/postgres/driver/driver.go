@@ -91,6 +91,8 @@ type Driver struct {
 	// promoting: a promotion was begun, and its clients are not dropped yet.
 	promoting   atomic.Bool
 	synchronous synchronousMemory
+	// locks is the connection that the last TestStorage had.
+	locks keptConn
 }
 
 // facts are what rarely changes while the server runs; they are asked for with each connection.

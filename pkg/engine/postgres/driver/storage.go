@@ -5,10 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Whether storage still works. A write that hangs cannot be cancelled, and must not pile up: while
 // one hangs, no other is begun, and each call waits for it as long as its context lets it.
+//
+// Clients that take all connections are no failure of the server: it would be killed for that, and the
+// next primary would get the same clients.
 
 const fileTest = "storage-test"
 
@@ -29,15 +36,40 @@ func (d *Driver) TestStorage(ctx context.Context) error {
 	if !d.running() {
 		return nil
 	}
+	return d.askLocks(ctx)
+}
+
+// askLocks asks on a new connection. One that is refused because there are too many says nothing of the server's
+// memory; that is asked for on the connection from before, which is kept for this.
+func (d *Driver) askLocks(ctx context.Context) error {
+	d.locks.Lock()
+	defer d.locks.Unlock()
 	conn, err := d.connect(ctx)
-	if err != nil {
+	server, refused := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err == nil:
+		if d.locks.conn != nil {
+			closeConn(d.locks.conn)
+		}
+		d.locks.conn = conn
+	case !refused || server.Code != codeTooManyConnections || d.locks.conn == nil:
 		return err
 	}
-	defer closeConn(conn)
-	if _, err := conn.Exec(ctx, sharedQuery); err != nil {
+	if _, err := d.locks.conn.Exec(ctx, sharedQuery); err != nil {
+		closeConn(d.locks.conn)
+		d.locks.conn = nil
 		return fmt.Errorf("ask the server for its locks: %w", err)
 	}
 	return nil
+}
+
+// codeTooManyConnections is how a server refuses a client that it has no place for.
+const codeTooManyConnections = "53300"
+
+// keptConn is a connection that one call leaves to the next.
+type keptConn struct {
+	sync.Mutex
+	conn *pgx.Conn
 }
 
 // storageTest is a write that has ended when done is closed.
