@@ -103,7 +103,7 @@ func (d *Driver) clone(ctx context.Context, source agent.Source, progress func(m
 	if err := d.makeRoom(ctx, facts.bytes, progress); err != nil {
 		return err
 	}
-	if err := d.baseBackup(ctx, tool, source, progress); err != nil {
+	if err := d.baseBackup(ctx, tool, source, facts.address, progress); err != nil {
 		return err
 	}
 	if err := os.Rename(d.volumePath(dirClone), d.volumePath(dirCloned)); err != nil {
@@ -181,8 +181,8 @@ const noSpace = "No space left on device"
 
 // baseBackup copies the source into pgdata.clone. When the volume fills up in spite of the estimate,
 // it makes room and tries once more.
-func (d *Driver) baseBackup(ctx context.Context, tool string, source agent.Source, progress func(string)) error {
-	messages, err := d.runBaseBackup(ctx, tool, source, progress)
+func (d *Driver) baseBackup(ctx context.Context, tool string, source agent.Source, address string, progress func(string)) error {
+	messages, err := d.runBaseBackup(ctx, tool, source, address, progress)
 	if err == nil || !strings.Contains(messages, noSpace) || ctx.Err() != nil || !d.hasData() {
 		return err
 	}
@@ -190,12 +190,12 @@ func (d *Driver) baseBackup(ctx context.Context, tool string, source agent.Sourc
 	if err := errors.Join(d.removeLeftovers(dirClone), d.removeData()); err != nil {
 		return err
 	}
-	_, err = d.runBaseBackup(ctx, tool, source, progress)
+	_, err = d.runBaseBackup(ctx, tool, source, address, progress)
 	return err
 }
 
-func (d *Driver) runBaseBackup(ctx context.Context, tool string, source agent.Source, progress func(string)) (messages string, err error) {
-	cmd := command(ctx, tool, "--pgdata="+d.volumePath(dirClone), "--dbname="+d.toolConninfo(ctx, source),
+func (d *Driver) runBaseBackup(ctx context.Context, tool string, source agent.Source, address string, progress func(string)) (messages string, err error) {
+	cmd := command(ctx, tool, "--pgdata="+d.volumePath(dirClone), "--dbname="+toolConninfo(source, address),
 		"--wal-method=stream", "--checkpoint=fast", "--no-manifest", "--progress", "--verbose")
 	if err := d.withPassword(cmd); err != nil {
 		return "", err

@@ -44,7 +44,8 @@ const askSourceWithin = 3 * time.Second
 
 // replicaConninfo is primary_conninfo.
 func replicaConninfo(source agent.Source, address, dataID, passfile string) string {
-	return conninfo(append(sourceParameters(source, address, cmp.Or(source.As, dataID)), parameter{"passfile", passfile}))
+	place := receiverPlace(source, address)
+	return conninfo(append(append(place, sourceParameters(source, cmp.Or(source.As, dataID))...), parameter{"passfile", passfile}))
 }
 
 // passwordLine is the content of the password file. It names the host: with it one can log in
@@ -176,18 +177,8 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, next agent.Pos
 	if state.DataID == "" {
 		return errNoName
 	}
-	word, err := d.askSource(ctx, source, slotName(state.DataID), next)
+	word, failed := d.askSource(ctx, source, slotName(state.DataID), next)
 	d.asked.answer(source, next, word.logGone)
-	if errors.Is(err, errOtherData) {
-		return err
-	}
-	slot := word.slot
-	if err != nil {
-		klog.FromContext(ctx).V(2).Info("The source does not answer; it is followed all the same", "source", source.Instance, "err", err)
-		// As it was: a source that only restarts still has what it had.
-		slot = state.Slot && state.Source != nil && *state.Source == source
-	}
-	address := d.addressOf(ctx, source)
 	d.files.Lock()
 	defer d.files.Unlock()
 	// The source may have been taken away while we asked it.
@@ -197,7 +188,14 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, next agent.Pos
 	if !holds(&state) {
 		return errSuperseded
 	}
-	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Address, s.Slot = &source, address, slot }); err != nil {
+	if errors.Is(failed, errOtherData) {
+		return errors.Join(failed, d.forgetAddress(&state, source))
+	}
+	word = word.orElse(failed, &state, source)
+	if failed != nil {
+		klog.FromContext(ctx).V(2).Info("The source does not answer; it is followed all the same", "source", source.Instance, "err", failed)
+	}
+	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Address, s.Slot = &source, word.address, word.slot }); err != nil {
 		return err
 	}
 	if _, err := replaceFile(d.replicationFile(filePassword), passwordLine(source, password)); err != nil {
@@ -212,6 +210,32 @@ type word struct {
 	slot bool
 	// logGone: it lacks the log that the replica waits for.
 	logGone bool
+	// address is where it answered.
+	address string
+}
+
+// orElse is what holds when the source could not be asked: what it said before. One that only restarts still has what it
+// had, and is where it was, unless somebody else is there.
+func (w word) orElse(failed error, state *replicationState, source agent.Source) word {
+	if failed == nil || state.Source == nil || *state.Source != source {
+		return w
+	}
+	w.slot, w.address = state.Slot, state.Address
+	if otherAnswers(failed) {
+		w.address = ""
+	}
+	return w
+}
+
+// forgetAddress has a source looked for by its name alone. The caller holds d.files.
+func (d *Driver) forgetAddress(state *replicationState, source agent.Source) error {
+	if state.Source == nil || *state.Source != source || state.Address == "" {
+		return nil
+	}
+	if err := d.changeLocked(func(s *replicationState) { s.Address = "" }); err != nil {
+		return err
+	}
+	return d.applySource()
 }
 
 func (d *Driver) askSource(ctx context.Context, source agent.Source, slot string, next agent.Position) (word, error) {
@@ -223,6 +247,7 @@ func (d *Driver) askSource(ctx context.Context, source agent.Source, slot string
 		return w, err
 	}
 	defer closeConn(conn)
+	w.address = facts.address
 	if err := conn.QueryRow(ctx, slotQuery, slot).Scan(&w.slot); err != nil {
 		return w, fmt.Errorf("ask for a slot: %w", err)
 	}

@@ -4,6 +4,8 @@ package driver
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -204,6 +206,25 @@ func TestFollowRefusesOtherData(t *testing.T) {
 	if r := b.replication(); !r.Receiving {
 		t.Errorf("it lost its source: %+v", r)
 	}
+	address := func() string {
+		var state replicationState
+		content, err := os.ReadFile(b.path("volume", "agent", "replication", fileState))
+		b.must(errors.Join(err, json.Unmarshal(content, &state)))
+		return state.Address
+	}
+	if got := address(); got != "127.0.0.1" {
+		t.Errorf("its source was seen at %q", got)
+	}
+	// Other data has come to where its source was.
+	a.stop(agent.StopFast)
+	ours := a.dataID
+	a.dataID = other.DataID
+	a.start(agent.StartPrimary)
+	b.eventually("the address to be forgotten", func() bool { b.replication(); return address() == "" })
+	a.stop(agent.StopFast)
+	a.dataID = ours
+	a.start(agent.StartPrimary)
+	b.eventually("the address to be found", func() bool { b.replication(); return address() == "127.0.0.1" })
 	b.stop(agent.StopFast)
 	for _, method := range []string{"Clone", "Rewind"} {
 		if _, err := b.try(call{Method: method, Source: &other}); err == nil || !strings.Contains(err.Error(), "other data") {

@@ -1,12 +1,16 @@
 package driver
 
 import (
+	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/platform-io/database-operator/pkg/agent"
 )
@@ -140,6 +144,70 @@ func TestConninfoHasTheAddress(t *testing.T) {
 	got := replicaConninfo(agent.Source{Host: "h", Port: 5432}, "10.0.0.7", "ABC", "/p")
 	if !strings.HasPrefix(got, `host='h,h' hostaddr='10.0.0.7,' port='5432' `) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// somebodyElse listens like a server that knows no account of ours.
+func somebodyElse(t *testing.T) (port int) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server := pgproto3.NewBackend(conn, conn)
+			if message, err := server.ReceiveStartupMessage(); err == nil {
+				if _, tls := message.(*pgproto3.SSLRequest); tls {
+					_, _ = conn.Write([]byte("N"))
+					_, _ = server.ReceiveStartupMessage()
+				}
+				server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"})
+				_ = server.Flush()
+			}
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// An address is where the source was seen; it is kept while that is away, and forgotten when somebody else has it.
+func TestAddressOfASourceIsWhereItWasSeen(t *testing.T) {
+	dir := t.TempDir()
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := New(Options{VolumeDir: dir, PasswordFile: password, Addresses: func(context.Context, string) []string { return []string{"127.0.0.1"} }})
+	if err := d.PrepareStart(t.Context(), agent.StartReplica, "data"); err != nil {
+		t.Fatal(err)
+	}
+	nobody := agent.Source{Instance: "a", Host: "a.test", Port: 1}
+	other := agent.Source{Instance: "b", Host: "b.test", Port: somebodyElse(t)}
+	for _, test := range []struct {
+		name           string
+		source         agent.Source
+		seen, expected string
+	}{
+		{"was never seen", nobody, "", ""},
+		{"is away", nobody, "10.0.0.7", "10.0.0.7"},
+		{"is somebody else", other, "127.0.0.1", ""},
+	} {
+		before := func(s *replicationState) { s.Source, s.Address = &test.source, test.seen }
+		if err := d.change(before); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Follow(t.Context(), &test.source); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if state, err := d.current(); err != nil || state.Address != test.expected || *state.Source != test.source {
+			t.Errorf("a source that %s is looked for at %q: %v", test.name, state.Address, err)
+		}
 	}
 }
 

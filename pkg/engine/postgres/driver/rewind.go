@@ -66,7 +66,7 @@ func (d *Driver) rewind(ctx context.Context, source agent.Source) error {
 	if err := waitForCheckpoint(ctx, conn); err != nil {
 		return err
 	}
-	return d.runRewind(ctx, major, source)
+	return d.runRewind(ctx, major, source, facts.address)
 }
 
 const timelinesQuery = `SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int, timeline_id FROM pg_control_checkpoint()`
@@ -89,8 +89,8 @@ func waitForCheckpoint(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-func (d *Driver) runRewind(ctx context.Context, major string, source agent.Source) error {
-	cmd, err := d.rewindCommand(ctx, major, source)
+func (d *Driver) runRewind(ctx context.Context, major string, source agent.Source, address string) error {
+	cmd, err := d.rewindCommand(ctx, major, source, address)
 	if err != nil {
 		return err
 	}
@@ -133,12 +133,12 @@ func notBegun(ctx context.Context, err error, messages string) error {
 	return fmt.Errorf("%w: %s", agent.ErrCannotRewind, lastLines(messages))
 }
 
-func (d *Driver) rewindCommand(ctx context.Context, major string, source agent.Source) (*exec.Cmd, error) {
+func (d *Driver) rewindCommand(ctx context.Context, major string, source agent.Source, address string) (*exec.Cmd, error) {
 	path, err := binaryPath("pg_rewind", major)
 	if err != nil {
 		return nil, err
 	}
-	cmd := command(ctx, path, "--target-pgdata="+d.volumePath(dirRewind), "--source-server="+d.toolConninfo(ctx, source))
+	cmd := command(ctx, path, "--target-pgdata="+d.volumePath(dirRewind), "--source-server="+toolConninfo(source, address))
 	if d.restores(ctx, major) {
 		cmd.Args = append(cmd.Args, "--restore-target-wal")
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/platform-io/database-operator/pkg/agent"
 	"github.com/platform-io/database-operator/pkg/naming"
@@ -55,14 +57,9 @@ func conninfo(parameters []parameter) string {
 }
 
 // sourceParameters are common to all connections to a source. One that died is noticed within
-// about five seconds. The address where it was found is tried before its name: libpq waits for DNS as long
-// as that is silent, whatever the time-out.
-func sourceParameters(source agent.Source, address, name string) []parameter {
-	where := []parameter{{"host", source.Host}}
-	if address != "" {
-		where = []parameter{{"host", source.Host + "," + source.Host}, {"hostaddr", address + ","}}
-	}
-	return append(where, []parameter{
+// about five seconds.
+func sourceParameters(source agent.Source, name string) []parameter {
+	return []parameter{
 		{"port", strconv.Itoa(source.Port)},
 		{"user", naming.ReplicationUser},
 		{"application_name", name},
@@ -72,12 +69,23 @@ func sourceParameters(source agent.Source, address, name string) []parameter {
 		{"keepalives_interval", "1"},
 		{"keepalives_count", "2"},
 		{"tcp_user_timeout", "5000"},
-	}...)
+	}
 }
 
-// toolConninfo is for the tools, which get the password in their environment.
-func (d *Driver) toolConninfo(ctx context.Context, source agent.Source) string {
-	return conninfo(append(sourceParameters(source, d.addressOf(ctx, source), toolName), parameter{"dbname", superuser}))
+// toolConninfo is for the tools, which get the password in their environment. They go to where the source was just
+// found, and nowhere else.
+func toolConninfo(source agent.Source, address string) string {
+	return conninfo(append(sourceParameters(source, toolName), parameter{"host", source.Host}, parameter{"hostaddr", address}, parameter{"dbname", superuser}))
+}
+
+// receiverPlace is where a replica looks for its source. The address where it was found is tried before its name: libpq
+// waits for DNS as long as that is silent, whatever the time-out. But it does not go on to the name when somebody else
+// has that address and refuses it. So an address is one where the expected data was seen, or none.
+func receiverPlace(source agent.Source, address string) []parameter {
+	if address == "" {
+		return []parameter{{"host", source.Host}}
+	}
+	return []parameter{{"host", source.Host + "," + source.Host}, {"hostaddr", address + ","}}
 }
 
 // addressOf is where a source is found, empty when nobody knows.
@@ -99,6 +107,8 @@ type sourceFacts struct {
 	bytes int64
 	// inRecovery: it is no primary.
 	inRecovery bool
+	// address is where it answered.
+	address string
 }
 
 func (f sourceFacts) major() string { return strconv.Itoa(f.version / 10000) }
@@ -138,8 +148,18 @@ func (d *Driver) connectSource(ctx context.Context, source agent.Source) (*pgx.C
 		closeConn(conn)
 		return nil, facts, fmt.Errorf("source %s: %w", source.Instance, err)
 	}
+	facts.address, _, _ = net.SplitHostPort(conn.PgConn().Conn().RemoteAddr().String())
 	return conn, facts, nil
 }
+
+// otherAnswers says whether somebody answered, and does not know us: it is not that source, as far as we know.
+func otherAnswers(err error) bool {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.HasPrefix(server.Code, classAuthorization)
+}
+
+// classAuthorization are the errors of a login that is refused.
+const classAuthorization = "28"
 
 // errOtherData is a source that is not what it was taken for.
 var errOtherData = errors.New("other data than expected answers there")
