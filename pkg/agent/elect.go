@@ -222,10 +222,13 @@ func (r *replication) runningFacts(f *election.Facts) {
 	f.Position, f.Settled = election.Position(r.seen.Position), r.seen.Settled
 	f.Receiving, f.LogGone = r.seen.Receiving, r.seen.LogGone
 	f.Applied = r.done.synchronous != nil && sameSynchronous(*r.done.synchronous, wantedSynchronous(r.Want))
-	f.Standbys = map[string]election.Position{}
+	f.Standbys, f.Replayed = map[string]election.Position{}, map[string]election.Position{}
 	for _, s := range r.seen.Standbys {
 		if name, ok := knownBy(s.DataID, r.Want.Epoch); ok && s.Streaming {
 			f.Standbys[name] = election.Position(s.Flushed)
+			if s.Replayed > 0 {
+				f.Replayed[name] = election.Position(s.Replayed)
+			}
 		}
 	}
 }

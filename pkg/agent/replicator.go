@@ -141,6 +141,8 @@ type Standby struct {
 	Streaming bool
 	// Flushed is the end of what is on its volume, as it said.
 	Flushed Position
+	// Replayed is the end of what it has replayed, as it said; zero where that is not known.
+	Replayed Position
 	// RepliedAt is when it last said something, by our own clock.
 	RepliedAt time.Time
 }

@@ -215,8 +215,18 @@ func (m *Machine) reply(e *Asked) {
 	case AskContains:
 		a.Unable = !m.capable()
 		a.Yes = !a.Unable && m.contains(q)
+		m.standAlone(q)
 	}
 	m.do(Reply{Token: e.Token, Answer: a})
+}
+
+// standAlone takes the source away from one who is asked whether it has everything: the source is down then, and
+// sends no more. Without a source nothing holds replay up, like a query that reads, and a claim need not wait for
+// this. When nothing comes of it, it is followed again soon.
+func (m *Machine) standAlone(q *Question) {
+	if leader := m.leader(); m.hold == nil && leader != nil && leader.Instance == q.From && m.disk.Chain.last() == q.Epoch {
+		m.following, m.aloneUntil = source{}, m.now.Mono+2*m.limits.askPause
+	}
 }
 
 // contains: this data has everything up to that position, written under that epoch.

@@ -252,6 +252,8 @@ type Facts struct {
 	LogGone bool
 	// Standbys are the names that stream from it, with the end of what they flushed.
 	Standbys map[string]Position
+	// Replayed is the end of what they have replayed, where that is known.
+	Replayed map[string]Position
 	// Applied: every process that acknowledges commits has the Synchronous of that Want. Position was
 	// read after that was seen, so that nothing behind it was acknowledged by an older setting.
 	Applied bool

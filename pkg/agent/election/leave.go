@@ -170,10 +170,14 @@ func (m *Machine) endHandover(done bool) {
 }
 
 // successors are the candidates that stream and are close enough, who has most of the log first; or that of one instance.
+// Close is also what they have replayed: nobody takes writes until the one that follows has replayed the rest.
 func (m *Machine) successors(instance string) []Candidate {
 	var able []Candidate
 	for _, c := range m.newest().Candidates {
 		flushed, streams := m.facts.Standbys[c.Name]
+		if replayed, known := m.facts.Replayed[c.Name]; known {
+			flushed = min(flushed, replayed)
+		}
 		if c.Name != m.disk.Name && streams && flushed+m.spec.MaxLag >= m.facts.Position && (instance == "" || c.Instance == instance) &&
 			slices.Contains(m.spec.Members, c.Instance) {
 			able = append(able, c)

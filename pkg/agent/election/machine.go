@@ -81,7 +81,9 @@ type Machine struct {
 	// missing are the instances that did not answer, where that is not enough for a claim.
 	missing []string
 	// following is the source that the engine was given, and rebuild how the data is made fit for it.
-	following   source
+	following source
+	// aloneUntil is until when the source, which is down, is not followed.
+	aloneUntil  time.Duration
 	rebuild     Way
 	rebuildFrom source
 	ran         ran

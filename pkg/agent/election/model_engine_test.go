@@ -39,6 +39,8 @@ type engine struct {
 	replayed int
 	// logGone: the source said that it lacks the log that comes next.
 	logGone bool
+	// heldUntil is until when a query holds replay up, unless there is no source.
+	heldUntil time.Duration
 
 	// As a primary: the epoch that it writes in, and the one that replicas must say; the setting as it is
 	// written, as backends know it, and as each walsender does.

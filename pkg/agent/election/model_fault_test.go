@@ -67,6 +67,7 @@ const (
 	faultStall
 	faultSlowDisk
 	faultLogGone
+	faultReader
 	faultKinds
 )
 
@@ -75,7 +76,7 @@ var faultNames = [...]string{
 	"step of the wall clock", "clock out of order", "crash of the agent", "crash between two actions", "crash of the engine",
 	"broken engine", "replaced pod", "deleted pod", "fence by a person", "API down", "Lease deleted", "Lease rolled back",
 	"trouble at the next write", "emptied volume", "foreign volume", "lost data", "switchover", "change of w",
-	"change of durations", "change of members", "stall", "slow disk", "removal of the log",
+	"change of durations", "change of members", "stall", "slow disk", "removal of the log", "query that holds up replay",
 }
 
 // String implements fmt.Stringer.
@@ -141,6 +142,8 @@ func (f fault) strike(w *world) {
 		f.ask(n, end)
 	case faultLogGone:
 		n.engine.kept = int(n.engine.tip.position())
+	case faultReader:
+		n.engine.heldUntil = w.now + f.For
 	case faultKinds:
 	}
 }

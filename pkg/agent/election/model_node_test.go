@@ -418,10 +418,10 @@ func (n *node) facts() Facts {
 	case ModeDown:
 		f.Settled = e.clean
 	case ModePrimary:
-		f.Standbys = make(map[string]Position, len(e.senders))
+		f.Standbys, f.Replayed = make(map[string]Position, len(e.senders)), make(map[string]Position, len(e.senders))
 		for _, s := range e.senders {
 			if s.connected && s.epoch == e.introduced {
-				f.Standbys[s.name] = Position(s.flushed)
+				f.Standbys[s.name], f.Replayed[s.name] = Position(s.flushed), Position(s.to.engine.replayed)
 			}
 		}
 	default:

@@ -65,7 +65,8 @@ func (e *engine) move() {
 			e.connect()
 		}
 		e.receive()
-		if behind := int(e.tip.position()) - e.replayed; behind > 0 && n.w.chance(60) {
+		held := e.configured() && n.w.now < e.heldUntil
+		if behind := int(e.tip.position()) - e.replayed; behind > 0 && !held && n.w.chance(60) {
 			e.replayed += 1 + n.w.rng.IntN(behind)
 		}
 	case ModePrimary:

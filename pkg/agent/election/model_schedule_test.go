@@ -37,7 +37,7 @@ var themes = []theme{
 		faultAtWrite, faultAtWrite, faultChangeW, faultDurations, faultMembers, faultFromAPI, faultCrashBetween, faultReplacePod, faultEmptyVolume,
 	}},
 	{name: "Tampering", nodes: [2]int{3, 4}, w: []int{0, 1, 2}, most: 5, faults: slices.Concat(tampers, tampers, network, crashes, []faultKind{faultSwitchover, faultChangeW, faultFreeze})},
-	{name: "Switchovers", nodes: [2]int{3, 4}, w: []int{0, 1}, most: 5, faults: slices.Concat(wishes, crashes, []faultKind{faultSwitchover, faultSwitchover, faultPair, faultFreeze})},
+	{name: "Switchovers", nodes: [2]int{3, 4}, w: []int{0, 1}, most: 5, faults: slices.Concat(wishes, crashes, []faultKind{faultSwitchover, faultSwitchover, faultPair, faultFreeze, faultReader, faultReader})},
 	{name: "Data", nodes: [2]int{3, 5}, w: []int{0, 1, 2}, most: 6, faults: slices.Concat(ruins, ruins, crashes, wishes, logs, logs, []faultKind{faultPartition, faultFreeze})},
 	{name: "Engines", nodes: [2]int{3, 4}, w: []int{0, 1, 2}, most: 5, faults: slices.Concat(engines, engines, crashes, []faultKind{faultChangeW, faultPauseAgent, faultPartition})},
 	{name: "Clocks", nodes: [2]int{3, 5}, w: []int{1, 2}, most: 5, faults: slices.Concat(

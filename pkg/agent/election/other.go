@@ -42,7 +42,7 @@ func (m *Machine) follow() {
 	record := m.newest()
 	next := sourceOf(record)
 	switch {
-	case m.mustDown, m.spec.Stop, m.foreign():
+	case m.mustDown, m.spec.Stop, m.foreign(), m.now.Mono < m.aloneUntil:
 	case m.following == next:
 		m.replace(record, next)
 	case m.rebuild != "":

@@ -403,3 +403,30 @@ func TestScenarioLogGone(t *testing.T) {
 		})
 	}
 }
+
+// A query on the successor that holds its replay up does not hold up a switchover; one that has held it up for long
+// keeps the primary from stopping for nothing.
+func TestScenarioSwitchoverWithReader(t *testing.T) {
+	t.Parallel()
+	for _, long := range []bool{false, true} {
+		t.Run(fmt.Sprintf("Long%v", long), func(t *testing.T) {
+			t.Parallel()
+			settled(t, 3, 1, func(s *scenario) {
+				n := s.reigning()
+				s.strikes(fault{Kind: faultReader, Node: replica1, For: forEver})
+				lag := func() int { return int(n.engine.tip.position()) - s.who(replica1).engine.replayed }
+				want := func() bool { return lag() > 1 }
+				if long {
+					want = func() bool { return lag() > 10 }
+				}
+				s.within(20*time.Second, "replay to be behind", want)
+				s.strikes(fault{Kind: faultSwitchover, Node: replica1, Arg: 1})
+				if long {
+					s.stays(n, 20*time.Second)
+					return
+				}
+				s.within(modelLimits.handover, "another primary", s.primaryOtherThan(n))
+			})
+		})
+	}
+}

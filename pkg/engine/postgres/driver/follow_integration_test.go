@@ -97,10 +97,10 @@ func TestSourceIsTakenAwayWhileReplayWaits(t *testing.T) {
 			hold(t, a, b)
 			a.exec("INSERT INTO rows SELECT generate_series(1001, 1234)")
 			end := a.replication().Position
-			// It receives what it does not replay.
+			// It receives what it does not replay, and says so.
 			b.eventually("the log to arrive", func() bool {
-				flushed := a.replication().Standbys[0].Flushed
-				return flushed >= end
+				s := a.replication().Standbys[0]
+				return s.Flushed >= end && 0 < s.Replayed && s.Replayed < end
 			})
 			if r := b.replication(); r.Settled || r.Position >= end {
 				t.Fatalf("it is %+v, and the primary at %d", r, end)

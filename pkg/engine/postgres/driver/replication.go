@@ -51,7 +51,8 @@ const replicationQuery = `SELECT r.recovery,
 	CASE WHEN r.recovery THEN pg_is_wal_replay_paused() ELSE false END,
 	coalesce((SELECT concat_ws(':', wait_event_type, wait_event) FROM pg_stat_activity WHERE backend_type = 'startup'), ''),
 	(SELECT coalesce(json_agg(json_build_object('dataID', application_name, 'streaming', state = 'streaming',
-		'flushed', coalesce(flush_lsn - '0/0'::pg_lsn, 0)::bigint, 'reply', coalesce(reply_time::text, '')) ORDER BY reply_time NULLS FIRST), '[]')::text
+		'flushed', coalesce(flush_lsn - '0/0'::pg_lsn, 0)::bigint, 'replayed', coalesce(replay_lsn - '0/0'::pg_lsn, 0)::bigint,
+		'reply', coalesce(reply_time::text, '')) ORDER BY reply_time NULLS FIRST), '[]')::text
 		FROM pg_stat_replication WHERE state <> 'backup' AND application_name <> '` + toolName + `')
 	FROM (SELECT pg_is_in_recovery() AS recovery) r`
 
@@ -70,6 +71,7 @@ type standbyFacts struct {
 	DataID    string `json:"dataID"`
 	Streaming bool   `json:"streaming"`
 	Flushed   int64  `json:"flushed"`
+	Replayed  int64  `json:"replayed"`
 	Reply     string `json:"reply"`
 }
 
@@ -206,7 +208,9 @@ func (r *replies) standbys(now time.Time, facts []standbyFacts) []agent.Standby 
 			word.seen = time.Time{}
 		}
 		known[f.DataID] = word
-		byName[f.DataID] = agent.Standby{DataID: f.DataID, Streaming: f.Streaming, Flushed: agent.Position(f.Flushed), RepliedAt: word.seen}
+		byName[f.DataID] = agent.Standby{
+			DataID: f.DataID, Streaming: f.Streaming, Flushed: agent.Position(f.Flushed), Replayed: agent.Position(f.Replayed), RepliedAt: word.seen,
+		}
 	}
 	*r = known
 	list := make([]agent.Standby, 0, len(byName))
