@@ -62,6 +62,8 @@ type replication struct {
 	seenAt  time.Time
 	// receivingAt is when the source last sent something.
 	receivingAt time.Time
+	heard       heard
+	lost        lost
 
 	crashes int
 	// endOfLog is known after a clean stop.

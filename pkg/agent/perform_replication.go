@@ -108,6 +108,7 @@ func (a *Agent) promote(ctx context.Context, engine Replicator) (func(*memory), 
 	klog.FromContext(ctx).Info("Promoted", "took", time.Since(begin).Round(time.Millisecond))
 	return func(m *memory) {
 		m.repl.done.mode, m.repl.done.source, m.repl.done.sourceSet = StartPrimary, nil, false
+		m.repl.lost = m.repl.lostToEpoch()
 		a.lookNow()
 		a.checkpointSoon(engine)
 	}, nil
@@ -198,6 +199,7 @@ func (a *Agent) look(ctx context.Context, process Engine, engine Replicator) {
 			}
 			r := m.repl
 			r.seen, r.seenFor, r.seenAt = seen, seq, time.Now()
+			r.heard.hear(r.done.source, &seen)
 			if seen.Receiving {
 				r.receivingAt = r.seenAt
 			}

@@ -113,6 +113,9 @@ type Replication struct {
 	Position Position
 	// SourcePosition is the end of the source's log as it last said; zero when it is not known.
 	SourcePosition Position
+	// Received is the end of what a replica has received; zero when it is not known. The last part may be a piece
+	// that cannot be replayed.
+	Received Position
 	// Settled: a replica has no source, has replayed all that it has, and waits for more. Then, and
 	// only then, is Position what it has.
 	Settled bool

@@ -22,6 +22,9 @@ func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 	case r.done.mode == StartPrimary:
 		s.Timeline = r.seen.Timeline
 		status.Synchronous = r.satisfied()
+		if r.lost.bytes > 0 && r.lost.epoch == r.Disk.OwnEpoch {
+			status.LostBytes = new(r.lost.bytes)
+		}
 	case r.done.mode == StartReplica:
 		s.Timeline = r.seen.Timeline
 		s.Epoch = r.Disk.Record.Epoch
@@ -35,6 +38,46 @@ func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 		}
 	}
 	s.Replication = status
+}
+
+// heard is what a replica knows of the log of the source that it had last.
+type heard struct {
+	source Source
+	// end is where that log ended as it last said, received up to where it was received.
+	end, received Position
+}
+
+// hear takes note of a look at the engine.
+func (h *heard) hear(source *Source, seen *Replication) {
+	if seen.Primary {
+		return
+	}
+	if source != nil && *source != h.source {
+		*h = heard{source: *source}
+	}
+	h.received = max(h.received, seen.Received)
+	if source != nil {
+		h.end = max(h.end, seen.SourcePosition)
+	}
+}
+
+// lost is what an epoch began without.
+type lost struct {
+	epoch, bytes int64
+}
+
+// lostToEpoch is what this instance, which has just been promoted, lacks at least of its predecessor's log. What it
+// has received and cannot replay is a piece of something that was never committed. With synchronous replicas nothing
+// of what it lacks was acknowledged.
+func (r *replication) lostToEpoch() lost {
+	l := lost{epoch: r.Disk.OwnEpoch}
+	chain := r.Disk.Chain
+	if r.Disk.Record.W > 0 || len(chain) == 0 || chain[len(chain)-1].Number != l.epoch {
+		return l
+	}
+	has := max(Position(chain[len(chain)-1].Begin), r.heard.received)
+	l.bytes = int64(max(r.heard.end, has) - has)
+	return l
 }
 
 // satisfied: as many of the synchronous names stream as commits wait for.

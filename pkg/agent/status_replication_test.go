@@ -79,3 +79,41 @@ func TestAnInstanceWithoutReplicasDoesNotSpeakOfThem(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAFailoverLost(t *testing.T) {
+	before, other := &Source{Instance: "db-0", DataID: "a", As: "b.3"}, &Source{Instance: "db-2", DataID: "c", As: "b.4"}
+	type look struct {
+		source *Source
+		seen   Replication
+	}
+	lags := look{before, Replication{Receiving: true, Position: 90, Received: 90, SourcePosition: 150}}
+	for name, test := range map[string]struct {
+		looks []look
+		w     int
+		want  int64
+	}{
+		"what it had not received":         {looks: []look{lags, {nil, Replication{Position: 100, Received: 100}}}, want: 50},
+		"a piece that cannot be told":      {looks: []look{lags, {before, Replication{Position: 100, Received: 150}}}},
+		"nothing that was acknowledged":    {looks: []look{lags}, w: 1},
+		"of who was followed before":       {looks: []look{lags, {other, Replication{Position: 100, Received: 100, SourcePosition: 100}}}},
+		"nothing, after a switchover":      {looks: []look{{before, Replication{Position: 100, Received: 100, SourcePosition: 100}}}},
+		"nobody knows, after a start":      {looks: []look{{nil, Replication{Position: 100}}}},
+		"what a primary writes is its own": {looks: []look{{nil, Replication{Primary: true, Position: 300, SourcePosition: 300}}}},
+	} {
+		r := replication{done: carriedOut{mode: StartPrimary}, seenAt: now}
+		for _, look := range test.looks {
+			r.heard.hear(look.source, &look.seen)
+		}
+		r.Disk = election.Disk{OwnEpoch: 4, Record: election.Record{W: test.w}, Chain: election.Chain{{Number: 3, Name: "a"}, {Number: 4, Name: "b", Begin: 100}}}
+		r.lost = r.lostToEpoch()
+		var s dbv1.DatabaseInstanceStatus
+		r.report(&s)
+		if got := s.Replication.LostBytes; test.want == 0 && got != nil || test.want > 0 && (got == nil || *got != test.want) {
+			t.Errorf("%s: got %v, want %d", name, got, test.want)
+		}
+		r.Disk.OwnEpoch = 5
+		if r.report(&s); s.Replication.LostBytes != nil {
+			t.Errorf("%s: it is told of another epoch", name)
+		}
+	}
+}

@@ -103,6 +103,7 @@ func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 		Primary:        !facts.recovery,
 		Position:       agent.Position(facts.position),
 		SourcePosition: agent.Position(facts.source),
+		Received:       agent.Position(facts.received),
 		Settled:        d.settling.look(now, facts, state.following() != nil),
 		Receiving:      facts.streaming,
 		LogGone:        d.asked.logGone(&state, &facts),
