@@ -26,6 +26,9 @@ import (
 //
 // While there is no source, nothing may hold replay up: a pause is ended, and clients whose queries
 // are in its way are.
+//
+// A primary counts connections, and not names: a replica that comes back before its earlier connection is noticed
+// to be dead would be two of those that a commit waits for. So the older of two is ended.
 
 // settleTime is longer than two waits of the startup process.
 const settleTime = 2*retryWithoutSource + 100*time.Millisecond
@@ -52,7 +55,7 @@ const replicationQuery = `SELECT r.recovery,
 	coalesce((SELECT concat_ws(':', wait_event_type, wait_event) FROM pg_stat_activity WHERE backend_type = 'startup'), ''),
 	(SELECT coalesce(json_agg(json_build_object('dataID', application_name, 'streaming', state = 'streaming',
 		'flushed', coalesce(flush_lsn - '0/0'::pg_lsn, 0)::bigint, 'replayed', coalesce(replay_lsn - '0/0'::pg_lsn, 0)::bigint,
-		'reply', coalesce(reply_time::text, '')) ORDER BY reply_time NULLS FIRST), '[]')::text
+		'pid', pid, 'begun', (extract(epoch FROM backend_start) * 1000000)::bigint, 'reply', coalesce(reply_time::text, '')) ORDER BY reply_time NULLS FIRST), '[]')::text
 		FROM pg_stat_replication WHERE state <> 'backup' AND application_name <> '` + toolName + `')
 	FROM (SELECT pg_is_in_recovery() AS recovery) r`
 
@@ -72,6 +75,8 @@ type standbyFacts struct {
 	Streaming bool   `json:"streaming"`
 	Flushed   int64  `json:"flushed"`
 	Replayed  int64  `json:"replayed"`
+	PID       int32  `json:"pid"`
+	Begun     int64  `json:"begun"`
 	Reply     string `json:"reply"`
 }
 
@@ -113,7 +118,10 @@ func (d *Driver) Replication(ctx context.Context) (agent.Replication, error) {
 		Synchronous:    state.Synchronous,
 	}
 	alone := state.following() == nil
-	return report, d.intervene(ctx, facts.paused && alone, conflict && alone || state.KeepClientsOut)
+	return report, errors.Join(
+		d.intervene(ctx, facts.paused && alone, conflict && alone || state.KeepClientsOut),
+		d.endEarlier(ctx, earlier(facts.standbys, state.Synchronous.Names)),
+	)
 }
 
 // askReplication runs the query. A promotion in its middle makes it fail once. The caller holds d.mu.
@@ -169,6 +177,37 @@ func (d *Driver) intervene(ctx context.Context, resume, drop bool) error {
 		}
 	}
 	return nil
+}
+
+// earlier are the connections of names that are waited for which have a later one.
+func earlier(standbys []standbyFacts, names []string) []int32 {
+	var pids []int32
+	latest := map[string]standbyFacts{}
+	for _, s := range standbys {
+		other, twice := latest[s.DataID]
+		switch {
+		case !slices.Contains(names, s.DataID):
+			continue
+		case !twice:
+		case other.Begun < s.Begun:
+			pids = append(pids, other.PID)
+		default:
+			pids = append(pids, s.PID)
+			continue
+		}
+		latest[s.DataID] = s
+	}
+	return pids
+}
+
+// endEarlier ends connections of replicas. The caller holds d.mu.
+func (d *Driver) endEarlier(ctx context.Context, pids []int32) error {
+	if len(pids) == 0 || d.polled == nil {
+		return nil
+	}
+	klog.FromContext(ctx).Info("A replica came back; its earlier connection is ended", "pids", pids)
+	_, err := d.polled.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE pid = ANY ($1)", pids)
+	return wrap("end the earlier connection of a replica", err)
 }
 
 // settling remembers how long a replica's position has been the same.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -379,6 +380,16 @@ func TestRepliesAreTimedByOurClock(t *testing.T) {
 	}
 	if got := look(7); len(got) != 0 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestEarlierConnectionsOfAReplica(t *testing.T) {
+	standbys := []standbyFacts{
+		{DataID: "a", PID: 1, Begun: 20}, {DataID: "b", PID: 2, Begun: 30}, {DataID: "a", PID: 3, Begun: 10}, {DataID: "a", PID: 4, Begun: 40},
+		{DataID: "other", PID: 5, Begun: 10}, {DataID: "other", PID: 6, Begun: 20},
+	}
+	if got := earlier(standbys, []string{"a", "b", "gone"}); !slices.Equal(got, []int32{3, 1}) {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/platform-io/database-operator/pkg/agent"
 )
@@ -216,6 +217,32 @@ func TestSenderThatIsNotSeenWaitingIsEnded(t *testing.T) {
 	if now := a.process("walsender db_replication"); now != again {
 		t.Errorf("a sender was ended that has much to do: %d became %d", again, now)
 	}
+}
+
+// A replica that comes back while its earlier connection is not noticed to be dead is one, and not two.
+func TestReplicaThatComesBackCountsOnce(t *testing.T) {
+	a := newPrimary(t)
+	b := newReplica(t, "b", a)
+	a.synchronous(2, b.dataID, "elsewhere")
+	sender := a.process("walsender db_replication")
+	a.freeze(sender)
+	b.must(unix.Kill(b.receiver(), unix.SIGTERM))
+	a.eventually("a second connection", func() bool {
+		return a.value("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "2"
+	})
+	a.eventually("the first one to be asked to end", func() bool {
+		if r := a.replication(); len(r.Standbys) != 1 {
+			t.Fatalf("the standbys are %+v", r.Standbys)
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", sender))
+		a.must(err)
+		_, pending, _ := strings.Cut(string(status), "ShdPnd:")
+		pending, _, _ = strings.Cut(pending, "\n")
+		signals, err := strconv.ParseUint(strings.TrimSpace(pending), 16, 64)
+		a.must(err)
+		return signals&(1<<(unix.SIGTERM-1)) != 0
+	})
+	b.receiver()
 }
 
 // Commits begin to wait when the checkpointer says so.
