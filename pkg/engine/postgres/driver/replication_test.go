@@ -385,8 +385,12 @@ func TestRepliesAreTimedByOurClock(t *testing.T) {
 
 func TestEarlierConnectionsOfAReplica(t *testing.T) {
 	standbys := []standbyFacts{
-		{DataID: "a", PID: 1, Begun: 20}, {DataID: "b", PID: 2, Begun: 30}, {DataID: "a", PID: 3, Begun: 10}, {DataID: "a", PID: 4, Begun: 40},
-		{DataID: "other", PID: 5, Begun: 10}, {DataID: "other", PID: 6, Begun: 20},
+		{DataID: "a", PID: 1, Begun: 20},
+		{DataID: "b", PID: 2, Begun: 30},
+		{DataID: "a", PID: 3, Begun: 10},
+		{DataID: "a", PID: 4, Begun: 40},
+		{DataID: "other", PID: 5, Begun: 10},
+		{DataID: "other", PID: 6, Begun: 20},
 	}
 	if got := earlier(standbys, []string{"a", "b", "gone"}); !slices.Equal(got, []int32{3, 1}) {
 		t.Errorf("got %v", got)
