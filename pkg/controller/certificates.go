@@ -54,27 +54,27 @@ func (c *Controller) createAuthority(ctx context.Context, db *dbv1.Database) err
 	return nil
 }
 
-// issueCertificate makes the agents' certificate, in one atomic write with the authority that
-// signed it.
+// issueCertificate makes what the agents have next, in one atomic write with the authorities that they trust.
 func (c *Controller) issueCertificate(ctx context.Context, db *dbv1.Database, a engine.IssueCertificate) error {
-	secrets, name := c.clients.Kube.CoreV1().Secrets(db.Namespace), naming.AgentTLS(db.Name)
-	authority, err := secrets.Get(ctx, naming.CA(db.Name), metav1.GetOptions{})
+	ca, err := c.renewAuthority(ctx, db)
 	if err != nil {
 		return err
 	}
+	secrets, name := c.clients.Kube.CoreV1().Secrets(db.Namespace), naming.AgentTLS(db.Name)
 	live, err := secrets.Get(ctx, name, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
+		live = &corev1.Secret{}
+	case err != nil:
 		return err
-	}
-	if err == nil {
+	default:
 		if err := checkOwner(db, c.kinds["Secret"], live); err != nil {
 			return err
 		}
 	}
-	ca := certificates.Pair{Certificate: authority.Data[engine.CertificateKey], Key: authority.Data[engine.PrivateKeyKey]}
-	pair, renew, err := certificates.Issue(ca, db.Name, a.Hosts, c.clock.Now())
+	bundle, renew, err := certificates.Issue(ca, bundleOf(live), db.Name, a.Hosts, c.clock.Now())
 	if err != nil {
-		return &conflictError{resource: "secrets", name: authority.Name, owner: fmt.Sprintf("somebody else (%v)", err)}
+		return unreadable(db, err)
 	}
 	patch, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
@@ -82,7 +82,7 @@ func (c *Controller) issueCertificate(ctx context.Context, db *dbv1.Database, a 
 			"name": name, "labels": resources.Labels(db), "ownerReferences": []metav1.OwnerReference{controllerReference(db)},
 			"annotations": map[string]string{naming.AnnotationSource: a.Source, naming.AnnotationRenewAfter: renew.UTC().Format(time.RFC3339)},
 		},
-		"data": map[string][]byte{engine.CertificateKey: pair.Certificate, engine.PrivateKeyKey: pair.Key, engine.CACertificateKey: ca.Certificate},
+		"data": map[string][]byte{engine.CertificateKey: bundle.Certificate, engine.PrivateKeyKey: bundle.Key, engine.CACertificateKey: bundle.Authorities},
 	})
 	if err != nil {
 		return err
@@ -93,6 +93,56 @@ func (c *Controller) issueCertificate(ctx context.Context, db *dbv1.Database, a 
 	}
 	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
 	return nil
+}
+
+// renewAuthority is the authority, which is renewed first when its end is near.
+func (c *Controller) renewAuthority(ctx context.Context, db *dbv1.Database) (certificates.Pair, error) {
+	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
+	live, err := secrets.Get(ctx, naming.CA(db.Name), metav1.GetOptions{})
+	if err != nil {
+		return certificates.Pair{}, err
+	}
+	if err := checkOwner(db, c.kinds["Secret"], live); err != nil {
+		return certificates.Pair{}, err
+	}
+	ca, isNew, err := certificates.RenewAuthority(pairOf(live), c.clock.Now())
+	switch {
+	case err != nil:
+		return certificates.Pair{}, unreadable(db, err)
+	case !isNew:
+		return ca, nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": live.UID, "resourceVersion": live.ResourceVersion},
+		"data":     map[string][]byte{engine.CertificateKey: ca.Certificate},
+	})
+	if err != nil {
+		return certificates.Pair{}, err
+	}
+	written, err := secrets.Patch(ctx, live.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: naming.FieldManager})
+	if err != nil {
+		return certificates.Pair{}, err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
+	return ca, nil
+}
+
+// unreadable: the operator made an authority that can be read; this one is another's.
+func unreadable(db *dbv1.Database, err error) error {
+	return &conflictError{resource: "secrets", name: naming.CA(db.Name), owner: fmt.Sprintf("somebody else (%v)", err)}
+}
+
+// bundleOf is what the agents have now, nothing when somebody edited it: that is put back, and not trusted.
+func bundleOf(live *corev1.Secret) certificates.Bundle {
+	keys := []string{engine.CertificateKey, engine.PrivateKeyKey, engine.CACertificateKey}
+	if !engine.OwnsKeys(&metav1.PartialObjectMetadata{ObjectMeta: live.ObjectMeta}, keys...) {
+		return certificates.Bundle{}
+	}
+	return certificates.Bundle{Pair: pairOf(live), Authorities: live.Data[engine.CACertificateKey]}
+}
+
+func pairOf(secret *corev1.Secret) certificates.Pair {
+	return certificates.Pair{Certificate: secret.Data[engine.CertificateKey], Key: secret.Data[engine.PrivateKeyKey]}
 }
 
 func controllerReference(db *dbv1.Database) metav1.OwnerReference {
