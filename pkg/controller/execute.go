@@ -30,12 +30,13 @@ var kindByResource = map[string]string{
 }
 
 // execute carries out the actions in order. After a failure, of the sync before them too, only those go on that
-// depend on nothing else; that a volume cannot grow is none, and is returned beside. It returns the Database as the
-// last write left it.
+// depend on nothing else; that a volume cannot grow is none, and is returned beside, and one of certificates, which
+// come first, holds nothing up. It returns the Database as the last write left it.
 func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []engine.Action, failure error) (*dbv1.Database, growth, error) {
 	var grown growth
+	held := failure != nil
 	for _, action := range actions {
-		if failure != nil && !isIndependent(action) {
+		if held && !isIndependent(action) {
 			continue
 		}
 		klog.FromContext(ctx).V(2).Info("Executing", "action", action.String())
@@ -52,6 +53,7 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 		}
 		if err != nil {
 			failure = errors.Join(failure, fmt.Errorf("%s: %w", action, err))
+			held = held || !isOfCertificates(action)
 		}
 	}
 	return db, grown, failure
@@ -61,8 +63,16 @@ func (c *Controller) execute(ctx context.Context, db *dbv1.Database, actions []e
 // database may die of when they wait: its disk fills, its certificates expire, its clients have no password.
 func isIndependent(action engine.Action) bool {
 	switch action.(type) {
-	case engine.GrowClaim, engine.CreateAccounts, engine.AddReplicationPassword, engine.PublishCredentials,
-		engine.CreateAuthority, engine.IssueCertificate:
+	case engine.GrowClaim, engine.CreateAccounts, engine.AddReplicationPassword, engine.PublishCredentials:
+		return true
+	default:
+		return isOfCertificates(action)
+	}
+}
+
+func isOfCertificates(action engine.Action) bool {
+	switch action.(type) {
+	case engine.CreateAuthority, engine.IssueCertificate:
 		return true
 	default:
 		return false

@@ -183,7 +183,7 @@ func TestNothingHoldsUpGrowthAndSecrets(t *testing.T) {
 		plan := grows(c.refuses)
 		plan.kube, plan.services = kubefake.NewClientset(), c.services
 		plan.objects = []runtime.ApplyConfiguration{corev1ac.Service("db", "ns")}
-		plan.actions = []engine.Action{engine.CreateAccounts{Username: "app"}, engine.Delete{Resource: engine.Pods, Name: "db-0"}}
+		plan.actions = []engine.Action{engine.CreateAuthority{}, engine.CreateAccounts{Username: "app"}, engine.Delete{Resource: engine.Pods, Name: "db-0"}}
 		status, after, failure := plan.out(t)
 		if after != c.after || !errors.Is(failure, c.failure) {
 			t.Errorf("%s: again after %s, want %s; failure %v, want %v", name, after, c.after, failure, c.failure)
@@ -191,8 +191,10 @@ func TestNothingHoldsUpGrowthAndSecrets(t *testing.T) {
 		if got := meta.FindStatusCondition(status.Conditions, dbv1.ConditionProvisioned); got == nil || got.Reason != c.says {
 			t.Errorf("%s: Provisioned is %+v", name, got)
 		}
-		if _, err := plan.kube.CoreV1().Secrets("ns").Get(t.Context(), "db-accounts", metav1.GetOptions{}); err != nil {
-			t.Errorf("%s: %v", name, err)
+		for _, secret := range []string{"db-accounts", "db-ca"} {
+			if _, err := plan.kube.CoreV1().Secrets("ns").Get(t.Context(), secret, metav1.GetOptions{}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 		if got := strings.Join(*plan.tried, " "); got != c.tried {
 			t.Errorf("%s: writes to %s, want to %s", name, got, c.tried)
@@ -216,6 +218,20 @@ func TestStatefulSetsWaitForEveryObject(t *testing.T) {
 	}
 	got := meta.FindStatusCondition(status.Conditions, dbv1.ConditionProvisioned)
 	if got == nil || !strings.Contains(got.Message, "services db belongs") || !strings.Contains(got.Message, "services db-ro belongs") {
+		t.Errorf("Provisioned is %+v", got)
+	}
+}
+
+// An authority that is somebody's is said, and holds nothing up.
+func TestCertificatesHoldNothingUp(t *testing.T) {
+	plan := grows(refusing{})
+	plan.kube = kubefake.NewClientset(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "db-ca", Namespace: "ns"}})
+	plan.actions = []engine.Action{engine.CreateAuthority{}, engine.Delete{Resource: engine.Pods, Name: "db-0"}}
+	status, after, _ := plan.out(t)
+	if got := strings.Join(*plan.tried, " "); got != "data-db-0 data-db-1 db-0" || after != time.Minute {
+		t.Errorf("writes to %s, and looks again after %s", got, after)
+	}
+	if got := meta.FindStatusCondition(status.Conditions, dbv1.ConditionProvisioned); got == nil || got.Reason != dbv1.ReasonResourceConflict {
 		t.Errorf("Provisioned is %+v", got)
 	}
 }

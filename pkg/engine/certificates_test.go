@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
@@ -60,5 +61,49 @@ func TestTheFirstPodsWaitForTheirCertificate(t *testing.T) {
 	s.StatefulSets = nil
 	if slices.Contains(kinds(s.plan()), "StatefulSet") {
 		t.Error("a pod would start without a certificate")
+	}
+}
+
+// Whatever holds everything else up: failover goes on, and ends with the certificate.
+func TestNothingHoldsUpTheCertificateOfWhatRuns(t *testing.T) {
+	const create, issue = "create the agents' authority", "issue the agents' certificate"
+	due := func(s scene) { s.Now = now.Add(renewal) }
+	withoutAuthority := func(s scene) { delete(s.Secrets, "db-ca") }
+	for name, disturb := range map[string]func(scene){
+		"nothing does":           func(scene) {},
+		"it is paused":           func(s scene) { s.Database.Spec.Lifecycle.Paused = true },
+		"its spec breaks a rule": func(s scene) { s.Database.Spec.EngineConfig = map[string]dbv1.ConfigValue{"port": "1"} },
+		"a volume is another's": func(s scene) {
+			s.Claims["data-db-1"], s.Instances["db-1"].Status = claim("another", ""), dbv1.DatabaseInstanceStatus{}
+		},
+		"it asks for what cannot be": func(s scene) { s.Database.Spec.Version = "16.1" },
+		"its finalizer is gone":      func(s scene) { s.Database.Finalizers = nil },
+	} {
+		for want, why := range map[string]func(scene){issue: due, create: withoutAuthority} {
+			s := settled(replicated(2))
+			disturb(s)
+			why(s)
+			p := s.plan()
+			if got := actions(p); len(got) == 0 || got[0] != want {
+				t.Errorf("%s: %v, want first to %s", name, got, want)
+			}
+			if holds := len(p.Objects) == 0; holds != (name != "nothing does") {
+				t.Errorf("%s: that holds the rest up: %v", name, holds)
+			}
+		}
+	}
+}
+
+func TestNoCertificateIsMadeForNothing(t *testing.T) {
+	for name, disturb := range map[string]func(scene){
+		"it is paused":           func(s scene) { s.Database.Spec.Lifecycle.Paused = true },
+		"its spec breaks a rule": func(s scene) { s.Database.Spec.EngineConfig = map[string]dbv1.ConfigValue{"port": "1"} },
+	} {
+		s := settled(replicated(2))
+		s.StatefulSets, s.Pods, s.Secrets = nil, nil, nil
+		disturb(s)
+		if got := actions(s.plan()); len(got) > 0 {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

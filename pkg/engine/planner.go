@@ -53,11 +53,15 @@ type planner struct {
 
 // planRunning plans for a Database that is to run.
 func (p *planner) planRunning() {
+	p.look()
+	if p.runs() {
+		// Failover goes on whatever holds the rest up, and needs them.
+		p.planCertificates()
+	}
 	if violations := p.violations(); len(violations) > 0 {
 		p.reportInvalid(violations)
 		return
 	}
-	p.look()
 	p.restarts = p.judgeRestarts()
 	if !p.Database.Spec.Lifecycle.Paused {
 		p.planChanges()
@@ -88,6 +92,9 @@ func (p *planner) planChanges() {
 	if p.identity.foreign != "" || p.blocked() {
 		return
 	}
+	if !p.runs() {
+		p.planCertificates()
+	}
 	p.planStorage()
 	p.planOperation()
 	p.planCredentials()
@@ -98,8 +105,6 @@ func (p *planner) planChanges() {
 	p.planConfigRefresh()
 	p.planRestart()
 	p.planLeft()
-	// Last, so that a foreign Secret of such a name holds nothing else up.
-	p.planCertificates()
 }
 
 // planObjects adds the objects that must exist. The StatefulSets come last: a pod then finds all

@@ -91,7 +91,6 @@ func (p *planner) reportInvalid(violations field.ErrorList) {
 	p.condition(dbv1.ConditionValidated, no, dbv1.ReasonInvalidSpec, sentence(violations)+". Nothing is changed until the spec is corrected.")
 	if p.wasProvisioned() {
 		// UpToDate, and what this release cannot do, go on to speak of the spec before.
-		p.look()
 		p.reportIdentity()
 		p.reportInstances()
 		p.reportStorage()
@@ -131,9 +130,12 @@ func (p *planner) reportIdentity() {
 	}
 }
 
+// runs is true when something was made that may be running.
+func (p *planner) runs() bool { return len(p.StatefulSets) > 0 || len(p.instancePods()) > 0 }
+
 // obstacle is why nothing is made at all, "" when nothing stands against it, or something runs already.
 func (p *planner) obstacle() (reason, message string) {
-	runs := len(p.StatefulSets) > 0 || len(p.instancePods()) > 0
+	runs := p.runs()
 	if !runs && p.identity.foreign != "" {
 		return dbv1.ReasonAdoptionRequired, p.identity.foreign
 	}

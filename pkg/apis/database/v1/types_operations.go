@@ -147,7 +147,7 @@ const (
 // LifecycleSpec says whether the Database runs, and what becomes of its data in the end.
 type LifecycleSpec struct {
 	// While true the operator changes nothing about this Database and still reports; failover
-	// goes on. Default: false.
+	// goes on, and the certificates that it needs are renewed. Default: false.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 

@@ -15,7 +15,7 @@ import (
 // LifecycleSpec says whether the Database runs, and what becomes of its data in the end.
 type LifecycleSpecApplyConfiguration struct {
 	// While true the operator changes nothing about this Database and still reports; failover
-	// goes on. Default: false.
+	// goes on, and the certificates that it needs are renewed. Default: false.
 	Paused *bool `json:"paused,omitempty"`
 	// While true the instances are stopped and the volumes are kept. Default: false. Not in this
 	// release: the database runs on, and condition MaintenanceReady says so.
