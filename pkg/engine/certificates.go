@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/resources"
 )
@@ -42,6 +44,24 @@ func (p *planner) planCertificates() {
 		}
 	}
 	p.do(IssueCertificate{Hosts: hosts, Source: source})
+}
+
+// overdue is how long a certificate is due before that is said: a write may fail, and is tried again.
+const overdue = time.Hour
+
+// certificateTrouble says that the certificate of the agents is not renewed in time, "" when that is not known.
+func (p *planner) certificateTrouble() string {
+	leaf := p.Secrets[naming.AgentTLS(p.Database.Name)]
+	if leaf == nil {
+		return ""
+	}
+	due, err := time.Parse(time.RFC3339, leaf.Annotations[naming.AnnotationRenewAfter])
+	if err != nil || p.Now.Before(due.Add(overdue)) {
+		return ""
+	}
+	return fmt.Sprintf("the certificate by which instances know each other, in Secret %s, was to be renewed at %s and is not yet. When it ends, they do not answer "+
+		"each other any more, and failover fails. Condition %s, or else the operator's log, says what keeps it",
+		leaf.Name, leaf.Annotations[naming.AnnotationRenewAfter], dbv1.ConditionProvisioned)
 }
 
 // hasSecrets is true when a new pod finds what it mounts.

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,32 @@ func TestNoCertificateIsMadeForNothing(t *testing.T) {
 		disturb(s)
 		if got := actions(s.plan()); len(got) > 0 {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestACertificateThatIsNotRenewedIsSaid(t *testing.T) {
+	const late = "False CertificateOverdue"
+	for name, c := range map[string]struct {
+		after   time.Duration
+		disturb func(scene)
+		want    string
+		says    string
+	}{
+		"it is due":                    {59 * time.Minute, func(scene) {}, "True AsExpected", ""},
+		"it is overdue":                {time.Hour, func(scene) {}, late, "Secret db-agent-tls, was to be renewed at 2027-06-11T12:00:00Z"},
+		"while paused":                 {time.Hour, func(s scene) { s.Database.Spec.Lifecycle.Paused = true }, late, "renewed at"},
+		"while the spec breaks a rule": {time.Hour, func(s scene) { s.Database.Spec.EngineConfig = map[string]dbv1.ConfigValue{"port": "1"} }, late, "renewed at"},
+		"while nobody is the primary":  {time.Hour, func(s scene) { s.releaseLease() }, late, "renewed at"},
+		"while a replica is away":      {time.Hour, func(s scene) { s.stopped("db-1") }, late, "pod db-1 does not exist yet"},
+		"while writes wait":            {time.Hour, func(s scene) { s.stopped("db-1").stopped("db-2") }, "False WritesWait", "renewed at"},
+	} {
+		s := settled(synchronous(3, 1))
+		s.Now = now.Add(renewal + c.after)
+		c.disturb(s)
+		p := s.plan()
+		if got := condition(p, dbv1.ConditionReplicationHealthy); got != c.want || !strings.Contains(message(p, dbv1.ConditionReplicationHealthy), c.says) {
+			t.Errorf("%s: ReplicationHealthy is %s: %s; want %s: %s", name, got, message(p, dbv1.ConditionReplicationHealthy), c.want, c.says)
 		}
 	}
 }

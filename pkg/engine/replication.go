@@ -146,7 +146,13 @@ func (p *planner) reportReplication() {
 	if !p.hasReplicas() || p.isObstructed(dbv1.ConditionReplicationHealthy) {
 		return
 	}
-	if p.primary == "" {
+	late := p.certificateTrouble()
+	switch {
+	case p.primary != "":
+	case late != "":
+		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonCertificateOverdue, late)
+		return
+	default:
 		p.condition(dbv1.ConditionReplicationHealthy, unknown, dbv1.ReasonUnknown, "there is nobody to follow: see condition "+dbv1.ConditionPrimaryAvailable)
 		return
 	}
@@ -156,15 +162,16 @@ func (p *planner) reportReplication() {
 			wrong = append(wrong, why)
 		}
 	}
-	if why := p.synchronousTrouble(); why != "" {
-		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonWritesWait, list(append([]string{why}, wrong...)))
-		return
-	}
-	if why := p.durabilityTrouble(); why != "" {
-		wrong = append([]string{why}, wrong...)
+	reason := dbv1.ReasonReplicaNotReady
+	for _, worse := range []struct{ reason, why string }{
+		{reason, p.durabilityTrouble()}, {dbv1.ReasonCertificateOverdue, late}, {dbv1.ReasonWritesWait, p.synchronousTrouble()},
+	} {
+		if worse.why != "" {
+			reason, wrong = worse.reason, append([]string{worse.why}, wrong...)
+		}
 	}
 	if len(wrong) > 0 {
-		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonReplicaNotReady, list(wrong))
+		p.condition(dbv1.ConditionReplicationHealthy, no, reason, list(wrong))
 		return
 	}
 	p.condition(dbv1.ConditionReplicationHealthy, yes, dbv1.ReasonAsExpected, "")

@@ -89,6 +89,8 @@ const (
 	ReasonLeaseNotRenewed = "LeaseNotRenewed"
 	// ReasonReplicaNotReady: a replica could not take over.
 	ReasonReplicaNotReady = "ReplicaNotReady"
+	// ReasonCertificateOverdue: the certificate by which instances know each other is not renewed in time.
+	ReasonCertificateOverdue = "CertificateOverdue"
 	// ReasonScaling: an instance is being removed.
 	ReasonScaling = "Scaling"
 	// ReasonWritesWait: fewer replicas stream than each write must reach.
