@@ -172,8 +172,10 @@ func (p *planner) isCandidate(name string) bool {
 }
 
 // streams is true when a replica is known to follow the primary as it writes.
-func (p *planner) streams(name string) bool {
+func (p *planner) streams(name string) bool { return p.follows(name, p.primary) }
+
+func (p *planner) follows(name, source string) bool {
 	report := p.report(name)
 	return report != nil && report.Role == dbv1.RoleReplica && report.Replication != nil &&
-		report.Replication.Streaming && report.Replication.Source == p.primary
+		report.Replication.Streaming && report.Replication.Source == source
 }

@@ -99,7 +99,7 @@ func (p *planner) continued(op *dbv1.OperationStatus) *dbv1.OperationStatus {
 // outcome is how an operation ended, by who is the primary now; "" while it has not.
 func (p *planner) outcome(op *dbv1.OperationStatus) (phase, message string) {
 	if p.primary == "" {
-		return "", ""
+		return p.takenOver(op)
 	}
 	was := p.Database.Status.Primary
 	if was == nil || was.Name != p.primary {
@@ -117,6 +117,20 @@ func (p *planner) outcome(op *dbv1.OperationStatus) (phase, message string) {
 		return dbv1.OperationAborted, "instance " + p.primary + " is the primary again"
 	}
 	return "", ""
+}
+
+// takenOver is how an operation ended by which the Lease was taken and nobody let in: what the holder waits for may
+// take longer than any operation.
+func (p *planner) takenOver(op *dbv1.OperationStatus) (phase, message string) {
+	was, holder := p.Database.Status.Primary, p.election.holder.Pod
+	why := p.admissionTrouble(holder)
+	switch {
+	case why == "" || was != nil && p.election.epoch <= was.Epoch:
+		return "", ""
+	case op.Target != "" && op.Target != holder:
+		return dbv1.OperationFailed, fmt.Sprintf("it was to be %s; %s", op.Target, why)
+	}
+	return dbv1.OperationSucceeded, why
 }
 
 // outOfTime is how an operation ends at its deadline.

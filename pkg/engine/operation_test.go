@@ -140,7 +140,19 @@ func TestHowOperationsEnd(t *testing.T) {
 			s.elect("db-2", 5)
 		}}, dbv1.OperationSucceeded, "db-2 is the primary", ""},
 		"the target is the one that was the primary last": {running(settled(replicated(3)), failover, "db-0"), []func(scene){elected("db-0")}, dbv1.OperationSucceeded, "db-0 is the primary", ""},
-		"the target of a failover could not":              {running(lost(), failover, "db-2"), []func(scene){says("db-2", dbv1.OperationFailed)}, dbv1.OperationAborted, "too far behind", ""},
+		"the target of a failover waits for replicas": {running(lost(), failover, "db-2"), []func(scene){late, func(s scene) {
+			s.keepsOut("db-2", 5)
+		}}, dbv1.OperationSucceeded, "db-2 has the Lease and lets no clients in", ""},
+		"the target has the Lease and does not renew it": {running(lost(), failover, "db-2"), []func(scene){func(s scene) {
+			s.keepsOut("db-2", 5).lastRenewed(15 * time.Second)
+		}}, dbv1.OperationRunning, "", "db-2"},
+		"another waits for replicas": {running(settled(synchronous(3, 1)), switchover, "db-1"), []func(scene){func(s scene) {
+			s.stopped("db-0").stopped("db-1").keepsOut("db-2", 5)
+		}}, dbv1.OperationFailed, "it was to be db-1; instance db-2 has the Lease", ""},
+		"the old primary waits for replicas": {running(settled(synchronous(3, 1)), switchover, "db-1"), []func(scene){func(s scene) {
+			s.stopped("db-1").stopped("db-2").keepsOut("db-0", 4)
+		}}, dbv1.OperationRunning, "", "db-0"},
+		"the target of a failover could not": {running(lost(), failover, "db-2"), []func(scene){says("db-2", dbv1.OperationFailed)}, dbv1.OperationAborted, "too far behind", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := c.scene

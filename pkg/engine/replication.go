@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/record"
 )
 
 // What the status says of the primary and of its replicas.
@@ -49,6 +50,8 @@ func (p *planner) primaryTrouble() (status metav1.ConditionStatus, reason, why s
 			holder, dbv1.HighAvailability(p.Database).LeaseDuration.Duration, p.whoCanTakeOver())
 	case p.silent:
 		return p.silentTrouble(holder)
+	case p.admissionTrouble(holder) != "":
+		return no, dbv1.ReasonWritesWait, p.admissionTrouble(holder)
 	case p.Database.Status.Primary != nil && p.Database.Status.Primary.Name != holder:
 		return no, dbv1.ReasonFailingOver, fmt.Sprintf("%s takes over from %s: %s", holder, p.Database.Status.Primary.Name, p.promotionTrouble(holder))
 	case p.serves(holder):
@@ -83,6 +86,46 @@ func (p *planner) silentTrouble(holder string) (status metav1.ConditionStatus, r
 	return no, dbv1.ReasonFailingOver, why + ", and no replica receives from it; another takes over: " + p.whoCanTakeOver()
 }
 
+// admits is false for a holder whose engine is the primary and lets no clients in yet: first as many replicas as
+// commits wait for must have all that it has.
+func (p *planner) admits(holder string) bool {
+	report := p.report(holder)
+	return p.silent || !p.holds(holder) || p.waitsFor() == 0 ||
+		report == nil || report.Epoch != p.election.epoch || report.Phase != dbv1.InstanceRunning || report.Role != dbv1.RoleNone
+}
+
+// admissionTrouble says that a holder lets no clients in because too few of the replicas that it waits for are there,
+// "" when that is not so. One that is ready is about to follow: a replica that does not, is not ready for long.
+func (p *planner) admissionTrouble(holder string) string {
+	if p.admits(holder) {
+		return ""
+	}
+	var here, missing []string
+	for _, c := range p.election.record.Candidates {
+		switch name := c.Instance; {
+		case name == holder:
+		case p.hasDataOf(c) && (p.follows(name, holder) || p.isReady(name)):
+			here = append(here, name)
+		default:
+			missing = append(missing, fmt.Sprintf("%s (%s)", name, p.absence(c)))
+		}
+	}
+	want := p.waitsFor()
+	if len(here) >= want {
+		return ""
+	}
+	return fmt.Sprintf("instance %s has the Lease and lets no clients in: first %d replicas must have all that it has, and of them are here: %s; missing: %s. "+
+		"It lets them in when the others are back; a lower spec.highAvailability.synchronousReplicas does so now",
+		holder, want, orNone(here), orNone(missing))
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
 func (p *planner) promotionTrouble(holder string) string {
 	if why := p.instanceTrouble(holder); why != "" {
 		return why
@@ -95,8 +138,8 @@ func (p *planner) whoCanTakeOver() string {
 	var able, missing []string
 	for _, c := range p.election.record.Candidates {
 		switch name := c.Instance; {
-		case p.report(name) == nil || p.report(name).DataID != c.Name:
-			missing = append(missing, fmt.Sprintf("%s (%s)", name, p.absence(name)))
+		case !p.hasDataOf(c):
+			missing = append(missing, fmt.Sprintf("%s (%s)", name, p.absence(c)))
 		default:
 			able = append(able, name)
 		}
@@ -115,14 +158,20 @@ func (p *planner) whoCanTakeOver() string {
 }
 
 // absence says why the data of a candidate cannot take part.
-func (p *planner) absence(name string) string {
-	if report := p.report(name); report != nil {
+func (p *planner) absence(c record.Candidate) string {
+	if p.report(c.Instance) != nil && !p.hasDataOf(c) {
 		return "it has other data now"
 	}
-	if why := p.instanceTrouble(name); why != "" {
+	if why := p.instanceTrouble(c.Instance); why != "" {
 		return why
 	}
 	return "unknown"
+}
+
+// hasDataOf is true when the instance of a candidate reports, and has the data that was recorded.
+func (p *planner) hasDataOf(c record.Candidate) bool {
+	report := p.report(c.Instance)
+	return report != nil && report.DataID == c.Name
 }
 
 // firstTrouble is what is wrong with the first instance that is not known to serve.
@@ -153,7 +202,7 @@ func (p *planner) reportReplication() {
 		p.condition(dbv1.ConditionReplicationHealthy, no, dbv1.ReasonCertificateOverdue, late)
 		return
 	default:
-		p.condition(dbv1.ConditionReplicationHealthy, unknown, dbv1.ReasonUnknown, "there is nobody to follow: see condition "+dbv1.ConditionPrimaryAvailable)
+		p.condition(dbv1.ConditionReplicationHealthy, unknown, dbv1.ReasonUnknown, "nobody is known to take writes: see condition "+dbv1.ConditionPrimaryAvailable)
 		return
 	}
 	var wrong []string
@@ -219,12 +268,8 @@ func (p *planner) synchronousTrouble() string {
 	if len(here) >= want {
 		return ""
 	}
-	names := "none"
-	if len(here) > 0 {
-		names = strings.Join(here, ", ")
-	}
 	return fmt.Sprintf("writes wait: each must reach %d replicas before it is acknowledged, and of them stream: %s. "+
-		"They go on when the others are back; a lower spec.highAvailability.synchronousReplicas lets them go on now", want, names)
+		"They go on when the others are back; a lower spec.highAvailability.synchronousReplicas lets them go on now", want, orNone(here))
 }
 
 // durabilityTrouble says that commits do not wait for as many replicas as was asked for, "" when they do.

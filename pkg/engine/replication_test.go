@@ -160,6 +160,66 @@ func TestWhetherReplicationIsHealthy(t *testing.T) {
 	}
 }
 
+// keepsOut makes an instance the holder, whose engine is the primary and lets no clients in.
+func (s scene) keepsOut(name string, epoch int32) scene {
+	s.Lease.Spec.HolderIdentity, s.Lease.Spec.LeaseTransitions = new(name+"/"+string(s.Pods[name].UID)), &epoch
+	s.isNotReady(name, "Clients are let in once 1 replica is here").Pods[name].Labels[naming.LabelRole] = "none"
+	status := &s.Instances[name].Status
+	status.Role, status.Phase, status.Epoch, status.Replication = dbv1.RoleNone, dbv1.InstanceRunning, int64(epoch), &dbv1.InstanceReplicationStatus{}
+	return s
+}
+
+// A primary that was restarted or promoted lets clients in when enough replicas have all that it has. While too few
+// are there, that may take for ever.
+func TestAPrimaryThatWaitsForReplicasSaysSo(t *testing.T) {
+	const notReady, wait = "False InstanceNotReady", "False WritesWait"
+	away := func(names ...string) func(scene) {
+		return func(s scene) {
+			for _, name := range names {
+				s.stopped(name)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		disturb func(scene)
+		want    string
+		says    string
+	}{
+		"enough follow": {away("db-2"), notReady, "instance db-0 is Running: Clients are let in once"},
+		"one is ready, and is about to follow": {func(s scene) {
+			receivesNothing(s.stopped("db-2"), "db-1")
+		}, notReady, "instance db-0 is Running: Clients are let in once"},
+		"one follows, and is behind": {func(s scene) { s.stopped("db-2").isNotReady("db-1", "Catching up") }, notReady, "instance db-0 is Running: Clients are let in once"},
+		"all are away": {
+			away("db-1", "db-2"), wait,
+			"first 1 replicas must have all that it has, and of them are here: none; missing: db-1 (pod db-1 does not exist yet",
+		},
+		"that is the way out":    {away("db-1", "db-2"), wait, "a lower spec.highAvailability.synchronousReplicas"},
+		"one follows another":    {func(s scene) { receivesNothing(s.stopped("db-2").isNotReady("db-1", "no route"), "db-1") }, wait, "no route"},
+		"the data is not theirs": {func(s scene) { s.stopped("db-2").Instances["db-1"].Status.DataID = "new" }, wait, "db-1 (it has other data now)"},
+		"one of two is there":    {func(s scene) { waits(2)(s.stopped("db-2")) }, wait, "are here: db-1; missing: db-2"},
+		"another took over":      {func(s scene) { s.stopped("db-0").stopped("db-2").keepsOut("db-1", 5) }, wait, "db-1 has the Lease and lets no clients in"},
+		"another is taking over": {func(s scene) {
+			s.stopped("db-0").stopped("db-2").keepsOut("db-1", 5).Instances["db-1"].Status.Role = dbv1.RoleReplica
+		}, "False FailingOver", "db-1 takes over from db-0"},
+		"its engine starts": {func(s scene) { away("db-1", "db-2")(s.isNotReady("db-0", "Starting the engine")) }, notReady, "Starting the engine"},
+		"it is of an epoch before": {func(s scene) {
+			s.stopped("db-1").stopped("db-2").Lease.Spec.LeaseTransitions = new(int32(5))
+		}, notReady, "instance db-0 is Running"},
+		"nobody is waited for": {func(s scene) { waits(0)(s.stopped("db-1").stopped("db-2")) }, notReady, "instance db-0 is Running"},
+	} {
+		s := settled(synchronous(3, 1)).keepsOut("db-0", 4)
+		c.disturb(s)
+		p := s.plan()
+		if got := condition(p, dbv1.ConditionPrimaryAvailable); got != c.want || !strings.Contains(message(p, dbv1.ConditionPrimaryAvailable), c.says) {
+			t.Errorf("%s: PrimaryAvailable is %s: %s; want %s: %s", name, got, message(p, dbv1.ConditionPrimaryAvailable), c.want, c.says)
+		}
+		if got := condition(p, dbv1.ConditionReady); got != c.want {
+			t.Errorf("%s: Ready is %s", name, got)
+		}
+	}
+}
+
 func TestAStandaloneDatabaseHasNoReplication(t *testing.T) {
 	if got := condition(settled().plan(), dbv1.ConditionReplicationHealthy); got != "none" {
 		t.Errorf("ReplicationHealthy is %s", got)
@@ -242,6 +302,17 @@ func TestFailoverIsToldOnceAndASwitchoverIsNone(t *testing.T) {
 	}
 	if got := reasons(&is, &is); got != nil {
 		t.Errorf("said again: %v", got)
+	}
+	again := settled(synchronous(3, 1))
+	again.Database.Status = *down.DeepCopy()
+	again.stopped("db-1").stopped("db-2").keepsOut("db-0", 6)
+	waits := again.plan().Status
+	again = settled(synchronous(3, 1))
+	again.elect("db-0", 6)
+	again.Database.Status = *waits.DeepCopy()
+	back := again.plan().Status
+	if diff := cmp.Diff([]string{"Normal FailoverCompleted"}, reasons(&waits, &back)); diff != "" {
+		t.Errorf("after it waited for replicas: %s", diff)
 	}
 	op := dbv1.OperationStatus{ID: "1", Kind: dbv1.OperationSwitchover, Phase: dbv1.OperationPending, Message: "to db-1"}
 	started := *was.DeepCopy()

@@ -14,8 +14,9 @@ import (
 )
 
 // lastRenewed is a replica set whose Lease must be renewed, and was that long ago.
-func lastRenewed(ago time.Duration) scene {
-	s := settled(replicated(3))
+func lastRenewed(ago time.Duration) scene { return settled(replicated(3)).lastRenewed(ago) }
+
+func (s scene) lastRenewed(ago time.Duration) scene {
 	r, err := record.Parse(s.Lease.Annotations[naming.AnnotationRecord])
 	if err != nil {
 		panic(err)

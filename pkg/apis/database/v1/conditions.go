@@ -93,7 +93,8 @@ const (
 	ReasonCertificateOverdue = "CertificateOverdue"
 	// ReasonScaling: an instance is being removed.
 	ReasonScaling = "Scaling"
-	// ReasonWritesWait: fewer replicas stream than each write must reach.
+	// ReasonWritesWait: fewer replicas stream than each write must reach, or than must have everything
+	// before a primary lets clients in.
 	ReasonWritesWait = "WritesWait"
 	// ReasonInstanceFailed: the engine of an instance does not start.
 	ReasonInstanceFailed = "InstanceFailed"
