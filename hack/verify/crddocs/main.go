@@ -2,8 +2,8 @@
 // them. It prints what is missing, and fails if anything is.
 //
 //  1. Every field has a description of at least three words.
-//  2. In a spec that users write, a description says "Required" or "Default:", and names the default that the API server
-//     sets, the largest length, number of items or value, and every allowed word.
+//  2. It names the largest length, number of items or value, and every allowed word, and the default that the API server sets.
+//  3. In a spec that users write, it also says "Required" or "Default:".
 //
 // The fields inside of types of Kubernetes (affinity, tolerations, conditions) have the words of Kubernetes.
 package main
@@ -113,10 +113,9 @@ func (l *linter) field(path string, schema apiextensionsv1.JSONSchemaProps, requ
 		l.add(path, "the description is less than three words: %q", description)
 		return
 	}
-	if !strings.HasPrefix(path, "spec.") || slices.Contains(machine, l.kind) {
-		return
-	}
+	written := strings.HasPrefix(path, "spec.") && !slices.Contains(machine, l.kind)
 	switch {
+	case !written:
 	case required && !strings.Contains(description, "Required"):
 		l.add(path, `is required, and the description does not say "Required"`)
 	case !required && !strings.Contains(description, "Default:") && !strings.Contains(description, "Required") && !strings.Contains(description, "Exactly one"):
@@ -158,5 +157,5 @@ func facts(schema apiextensionsv1.JSONSchemaProps) []string {
 // formed says whether the form bounds a text, so that its length says nothing: quantities, times and durations.
 func formed(schema apiextensionsv1.JSONSchemaProps) bool {
 	return schema.XIntOrString || schema.Format == "date-time" ||
-		strings.Contains(schema.Pattern, "(ms|s|m|h)") || strings.HasPrefix(schema.Pattern, "^([01][0-9]")
+		strings.Contains(schema.Pattern, "ms|s|m|h)") || strings.HasPrefix(schema.Pattern, "^([01][0-9]")
 }

@@ -28,12 +28,40 @@ spec:
               mode: {type: string, enum: [One, Two], default: One, description: 'How it runs: One. Default: One.'}
               name: {type: string, description: Name}
               port: {type: integer, minimum: 1024, maximum: 65535, default: 5432, description: 'The port of clients. Default: by engine; up to 65535.'}
+              wait: {type: string, maxLength: 44, pattern: '^([0-9]+(us|ms|s|m|h))+$', description: 'How long to wait. Required.'}
               size: {x-kubernetes-int-or-string: true, maxLength: 32, description: 'The size of volumes. Required.'}
+`
+
+const machineCRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+spec:
+  names: {kind: DatabaseInstance}
+  versions:
+  - name: v1
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            description: What the operator wants.
+            required: [id]
+            properties:
+              id: {type: string, maxLength: 64, description: Identifies the request.}
+          status:
+            type: object
+            description: What the instance is.
+            properties:
+              message: {type: string, maxLength: 1024, description: 'What is wrong. At most 1,024 characters.'}
+              phase: {type: string, enum: [Running, Stopped], description: 'What it is doing: Running.'}
 `
 
 func TestEveryKindOfGapIsFound(t *testing.T) {
 	folder := t.TempDir()
 	if err := os.WriteFile(filepath.Join(folder, "a_b.yaml"), []byte(crd), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "b_b.yaml"), []byte(machineCRD), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	got, err := check(folder)
@@ -47,6 +75,8 @@ func TestEveryKindOfGapIsFound(t *testing.T) {
 		`Database spec.name: the description is less than three words: "Name"`,
 		`Database spec.port: the description does not mention 5432`,
 		`Database spec.port: the description does not mention 1024`,
+		`DatabaseInstance spec.id: the description does not mention 64`,
+		`DatabaseInstance status.phase: the description does not mention Stopped`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -86,7 +86,7 @@ const (
 
 // DatabaseBackupStatus says how a backup went.
 type DatabaseBackupStatus struct {
-	// The one word for how it is.
+	// The one word for how it is: Pending, Running, Succeeded, Failed or Deleting.
 	// +optional
 	Phase BackupPhase `json:"phase,omitempty"`
 
@@ -106,22 +106,22 @@ type DatabaseBackupStatus struct {
 	// +optional
 	StoredSize *resource.Quantity `json:"storedSize,omitempty"`
 
-	// Where it is stored, as a URL without credentials.
+	// Where it is stored, as a URL without credentials. At most 1,024 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Location string `json:"location,omitempty"`
 
-	// Version of the engine that was backed up.
+	// Version of the engine that was backed up. At most 32 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	EngineVersion string `json:"engineVersion,omitempty"`
 
-	// Position of the engine's log where the backup begins.
+	// Position of the engine's log where the backup begins. At most 128 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	BeginPosition string `json:"beginPosition,omitempty"`
 
-	// Position of the engine's log from which the backup is consistent.
+	// Position of the engine's log from which the backup is consistent. At most 128 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	EndPosition string `json:"endPosition,omitempty"`
@@ -138,7 +138,7 @@ type DatabaseBackupStatus struct {
 	// +optional
 	Verified *BackupVerificationResult `json:"verified,omitempty"`
 
-	// What went wrong, or what is under way, in a sentence.
+	// What went wrong, or what is under way, in a sentence. At most 4,096 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Message string `json:"message,omitempty"`

@@ -60,7 +60,8 @@ type DatabaseInstanceSpec struct {
 	// +kubebuilder:validation:MaxLength=40
 	DatabaseName string `json:"databaseName"`
 
-	// The database engine. The agent refuses to run another than its own.
+	// The database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. The agent refuses to run
+	// another than its own.
 	// +required
 	Engine Engine `json:"engine"`
 
@@ -81,7 +82,7 @@ type DatabaseInstanceSpec struct {
 	Bootstrap bool `json:"bootstrap,omitempty"`
 
 	// The identity of the data (PostgreSQL: system identifier), once recorded. Clients are let in
-	// only when the data has it.
+	// only when the data has it. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SystemID string `json:"systemID,omitempty"`
@@ -94,7 +95,7 @@ type DatabaseInstanceSpec struct {
 	Members []InstanceMember `json:"members,omitempty"`
 
 	// Hash of the configuration that the instance must run with; it is the one of the mounted
-	// files of the same hash.
+	// files of the same hash. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ConfigHash string `json:"configHash,omitempty"`
@@ -122,12 +123,12 @@ type DatabaseInstanceSpec struct {
 
 // InstanceMember is one instance of the group.
 type InstanceMember struct {
-	// Name of the instance.
+	// Name of the instance. At most 63 characters.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// Its stable DNS name.
+	// Its stable DNS name. At most 253 characters.
 	// +kubebuilder:validation:MaxLength=253
 	Host string `json:"host"`
 
@@ -153,7 +154,7 @@ const (
 
 // InstanceAccount is an account that the engine must have, or must not have.
 type InstanceAccount struct {
-	// Name of the account in the engine.
+	// Name of the account in the engine. At most 63 characters.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Username string `json:"username"`
@@ -163,7 +164,7 @@ type InstanceAccount struct {
 	PasswordRef *SecretKeyReference `json:"passwordRef,omitempty"`
 
 	// Identifies the password without telling it: another value means that another password must
-	// be set.
+	// be set. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	PasswordVersion string `json:"passwordVersion,omitempty"`
@@ -175,7 +176,7 @@ type InstanceAccount struct {
 	// +kubebuilder:validation:items:MaxLength=63
 	Roles []string `json:"roles,omitempty"`
 
-	// The database that the account owns.
+	// The database that the account owns. At most 63 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Database string `json:"database,omitempty"`
@@ -188,18 +189,20 @@ type InstanceAccount struct {
 
 // InstanceOperation is a change that the agent is asked to carry out once.
 type InstanceOperation struct {
-	// Identifies the request. The agent carries out each id once, and reports it.
+	// Identifies the request. The agent carries out each id once, and reports it. At most 64
+	// characters.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id"`
 
 	// What to do: Restart (the engine, in place), Switchover (asked of the primary: hand over to
-	// target) or Failover (asked of the target: become the primary, and accept the loss of data).
+	// target) or Failover (asked of the target: become the primary, and accept the loss of data). At
+	// most 32 characters.
 	// +kubebuilder:validation:MaxLength=32
 	Kind string `json:"kind"`
 
 	// Name of the instance that is to be the primary afterwards. A switchover without one is to
-	// the best replica.
+	// the best replica. At most 63 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Target string `json:"target,omitempty"`
@@ -249,7 +252,8 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Role InstanceRole `json:"role,omitempty"`
 
-	// What the instance is doing.
+	// What the instance is doing: Starting, Initializing, Cloning, Running, Restarting, Stopping,
+	// Stopped or Failed.
 	// +optional
 	Phase InstancePhase `json:"phase,omitempty"`
 
@@ -257,19 +261,19 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Ready bool `json:"ready,omitempty"`
 
-	// What it waits for, or what is wrong, in a sentence.
+	// What it waits for, or what is wrong, in a sentence. At most 4,096 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Message string `json:"message,omitempty"`
 
-	// UID of the pod that wrote this.
+	// UID of the pod that wrote this. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	PodUID string `json:"podUID,omitempty"`
 
 	// UID of the ServiceAccount that the agent's token is of. A token is worth nothing once its
 	// ServiceAccount was deleted, even if there is one of the same name again: then this is the last that
-	// the agent could say.
+	// the agent could say. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ServiceAccountUID string `json:"serviceAccountUID,omitempty"`
@@ -278,7 +282,7 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Epoch int64 `json:"epoch,omitempty"`
 
-	// Random id of the data directory, made with it.
+	// Random id of the data directory, made with it. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	DataID string `json:"dataID,omitempty"`
@@ -287,7 +291,7 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Timeline int64 `json:"timeline,omitempty"`
 
-	// Position in the engine's log.
+	// Position in the engine's log. At most 128 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Position string `json:"position,omitempty"`
@@ -301,22 +305,22 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Replication *InstanceReplicationStatus `json:"replication,omitempty"`
 
-	// The identity of the data (PostgreSQL: system identifier from pg_control).
+	// The identity of the data (PostgreSQL: system identifier from pg_control). At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SystemID string `json:"systemID,omitempty"`
 
-	// Version that the engine says it is.
+	// Version that the engine says it is. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ServerVersion string `json:"serverVersion,omitempty"`
 
-	// Version of the agent.
+	// Version of the agent. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	AgentVersion string `json:"agentVersion,omitempty"`
 
-	// Hash of the configuration that the engine has read, whole.
+	// Hash of the configuration that the engine has read, whole. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	AppliedConfigHash string `json:"appliedConfigHash,omitempty"`
@@ -373,11 +377,11 @@ type DatabaseInstanceStatus struct {
 
 // InstanceAccountStatus is one account as the engine has it.
 type InstanceAccountStatus struct {
-	// Name of the account.
+	// Name of the account. At most 63 characters.
 	// +kubebuilder:validation:MaxLength=63
 	Username string `json:"username"`
 
-	// The passwordVersion that was set.
+	// The passwordVersion that was set. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	PasswordVersion string `json:"passwordVersion,omitempty"`
@@ -390,7 +394,7 @@ type InstanceAccountStatus struct {
 	// +optional
 	Verified bool `json:"verified,omitempty"`
 
-	// What went wrong, in a sentence.
+	// What went wrong, in a sentence. At most 1,024 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
@@ -398,7 +402,7 @@ type InstanceAccountStatus struct {
 
 // InstanceArchiveStatus says how the archive of the engine's log goes.
 type InstanceArchiveStatus struct {
-	// The newest segment that is stored.
+	// The newest segment that is stored. At most 128 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	LastArchived string `json:"lastArchived,omitempty"`
@@ -426,7 +430,7 @@ type InstanceStorageStatus struct {
 
 // InstanceOperationStatus says how an operation went.
 type InstanceOperationStatus struct {
-	// The id that was asked for.
+	// The id that was asked for. At most 64 characters.
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id"`
 
@@ -434,7 +438,7 @@ type InstanceOperationStatus struct {
 	// +kubebuilder:validation:Enum=Running;Succeeded;Failed
 	Phase string `json:"phase"`
 
-	// What went wrong, in a sentence.
+	// What went wrong, in a sentence. At most 1,024 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`

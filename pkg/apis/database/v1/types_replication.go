@@ -13,13 +13,13 @@ type InstanceReplication struct {
 	LeaseName string `json:"leaseName"`
 
 	// How many other instances must have flushed a transaction before its client is told that it
-	// committed. 0 is asynchronous.
+	// committed. 0 is asynchronous. At most 8.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=8
 	SynchronousReplicas int32 `json:"synchronousReplicas,omitempty"`
 
-	// How far a replica may be behind and still be ready, in bytes.
+	// How far a replica may be behind and still be ready, in bytes. At least 1.
 	// +kubebuilder:validation:Minimum=1
 	MaxLag int64 `json:"maxLag"`
 
@@ -51,7 +51,8 @@ type InstanceReplication struct {
 // InstanceReplicationStatus says where an instance stands in replication. Its flags are always written: an
 // object that loses its last field by an apply would become null, which its schema refuses.
 type InstanceReplicationStatus struct {
-	// Name of the instance that is followed; empty on a primary, and while there is no source.
+	// Name of the instance that is followed; empty on a primary, and while there is no source. At most
+	// 63 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Source string `json:"source,omitempty"`
@@ -67,7 +68,7 @@ type InstanceReplicationStatus struct {
 	Synchronous bool `json:"synchronous"`
 
 	// On a primary that took over without waiting for its predecessor: how many bytes of the
-	// predecessor's log it lacked. Absent while that is not known.
+	// predecessor's log it lacked. Absent while that is not known. At least 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	LostBytes *int64 `json:"lostBytes,omitempty"`

@@ -37,7 +37,8 @@ const (
 
 // DatabaseStatus says how a Database is, as the operator last saw it.
 type DatabaseStatus struct {
-	// The one word for how it is; conditions say why.
+	// The one word for how it is: Pending, Provisioning, Restoring, Ready, Degraded, Scaling, Upgrading,
+	// Updating, Paused, Failed or Deleting. Conditions say why.
 	// +optional
 	Phase DatabasePhase `json:"phase,omitempty"`
 
@@ -49,17 +50,17 @@ type DatabaseStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Host and port for reading and writing, as "db.namespace.svc:5432".
+	// Host and port for reading and writing, as "db.namespace.svc:5432". At most 512 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// Host and port for reading only, as "db-ro.namespace.svc:5432".
+	// Host and port for reading only, as "db-ro.namespace.svc:5432". At most 512 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	ReadOnlyEndpoint string `json:"readOnlyEndpoint,omitempty"`
 
-	// Ready instances of those wanted, as "2/3".
+	// Ready instances of those wanted, as "2/3". At most 16 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	Ready string `json:"ready,omitempty"`
@@ -72,13 +73,13 @@ type DatabaseStatus struct {
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`
 
-	// Label selector of the pods, in the form that the scale subresource needs.
+	// Label selector of the pods, in the form that the scale subresource needs. At most 512 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Selector string `json:"selector,omitempty"`
 
 	// The spec.version that was last rolled out to every instance. Downgrades are judged against
-	// it.
+	// it. At most 32 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	CurrentVersion string `json:"currentVersion,omitempty"`
@@ -115,7 +116,8 @@ type DatabaseStatus struct {
 	// +optional
 	Operation *OperationStatus `json:"operation,omitempty"`
 
-	// The id of the request by annotation that was last taken up: each is taken up once.
+	// The id of the request by annotation that was last taken up: each is taken up once. At most 64
+	// characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	LastRequest string `json:"lastRequest,omitempty"`
@@ -126,7 +128,8 @@ type DatabaseStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	Plan []PlannedStep `json:"plan,omitempty"`
 
-	// Name of the Secret with the application's credentials, in the form of servicebinding.io.
+	// Name of the Secret with the application's credentials, in the form of servicebinding.io. At most
+	// 253 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	CredentialsSecret string `json:"credentialsSecret,omitempty"`
@@ -139,7 +142,7 @@ type DatabaseStatus struct {
 
 // PrimaryStatus names the instance that accepts writes.
 type PrimaryStatus struct {
-	// Name of the instance and of its pod.
+	// Name of the instance and of its pod. At most 63 characters.
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
@@ -159,7 +162,7 @@ type PrimaryStatus struct {
 
 // BackupReference names a backup.
 type BackupReference struct {
-	// Name of the DatabaseBackup.
+	// Name of the DatabaseBackup. At most 253 characters.
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
@@ -174,7 +177,7 @@ type HealthStatus struct {
 	// +kubebuilder:validation:Enum=Healthy;Degraded;Unhealthy;Unknown
 	Status string `json:"status"`
 
-	// What is wrong, in a sentence; empty when healthy.
+	// What is wrong, in a sentence; empty when healthy. At most 1,024 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
@@ -191,12 +194,12 @@ type RotationStatus struct {
 	// +kubebuilder:validation:Enum=Idle;Preparing;Overlap;Promoting;Draining;Revoking;RolledBack;Blocked
 	Phase string `json:"phase"`
 
-	// Identifies this rotation.
+	// Identifies this rotation. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id,omitempty"`
 
-	// The login that is published.
+	// The login that is published. At most 63 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	ActiveUser string `json:"activeUser,omitempty"`
@@ -217,21 +220,22 @@ type RotationStatus struct {
 // OperationStatus is a long change with a start, steps, a deadline and an end. It holds only
 // what cannot be seen again.
 type OperationStatus struct {
-	// Identifies the operation.
+	// Identifies the operation. At most 64 characters.
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id"`
 
-	// What kind of change: Restart, Switchover, Failover, Upgrade, Scale, Restore or Rotation.
+	// What kind of change: Restart, Switchover, Failover, Upgrade, Scale, Restore or Rotation. At most
+	// 32 characters.
 	// +kubebuilder:validation:MaxLength=32
 	Kind string `json:"kind"`
 
 	// Step that it is at: Pending (written down, and not begun), Running, or one of its ends:
-	// Succeeded, Aborted (all is as it was before) or Failed.
+	// Succeeded, Aborted (all is as it was before) or Failed. At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Phase string `json:"phase,omitempty"`
 
-	// The instance or version that it is about.
+	// The instance or version that it is about. At most 253 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Target string `json:"target,omitempty"`
@@ -248,7 +252,7 @@ type OperationStatus struct {
 	// +optional
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 
-	// How it goes, in a sentence.
+	// How it goes, in a sentence. At most 1,024 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
@@ -264,21 +268,23 @@ const (
 
 // PlannedStep is a disruptive step that is wanted and has not begun.
 type PlannedStep struct {
-	// What will be done: RestartEngine, RestartPod, Switchover, Upgrade or Scale.
+	// What will be done: RestartEngine, RestartPod, Switchover, Upgrade or Scale. At most 32
+	// characters.
 	// +kubebuilder:validation:MaxLength=32
 	Kind string `json:"kind"`
 
-	// The instance that it is about.
+	// The instance that it is about. At most 253 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Target string `json:"target,omitempty"`
 
-	// Why it is wanted, in a sentence.
+	// Why it is wanted, in a sentence. At most 1,024 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
 
-	// The guard that holds it back, as MaintenanceWindow or Paused; empty when it is next.
+	// The guard that holds it back, as MaintenanceWindow or Paused; empty when it is next. At most 64
+	// characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	HeldBy string `json:"heldBy,omitempty"`
@@ -298,7 +304,7 @@ type EngineStatus struct {
 // PostgreSQLStatus holds facts of a PostgreSQL.
 type PostgreSQLStatus struct {
 	// The system identifier of the data, from pg_control. Once recorded, nothing is ever
-	// initialised again, and only data with this identifier is run.
+	// initialised again, and only data with this identifier is run. At most 20 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=20
 	SystemID string `json:"systemID,omitempty"`

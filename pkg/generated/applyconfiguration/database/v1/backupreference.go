@@ -14,7 +14,7 @@ import (
 //
 // BackupReference names a backup.
 type BackupReferenceApplyConfiguration struct {
-	// Name of the DatabaseBackup.
+	// Name of the DatabaseBackup. At most 253 characters.
 	Name *string `json:"name,omitempty"`
 	// When it was completed; for a verified backup, when it was verified.
 	Time *metav1.Time `json:"time,omitempty"`

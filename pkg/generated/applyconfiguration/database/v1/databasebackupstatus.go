@@ -17,7 +17,7 @@ import (
 //
 // DatabaseBackupStatus says how a backup went.
 type DatabaseBackupStatusApplyConfiguration struct {
-	// The one word for how it is.
+	// The one word for how it is: Pending, Running, Succeeded, Failed or Deleting.
 	Phase *databasev1.BackupPhase `json:"phase,omitempty"`
 	// When it began.
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -27,13 +27,13 @@ type DatabaseBackupStatusApplyConfiguration struct {
 	Size *resource.Quantity `json:"size,omitempty"`
 	// Size of what was stored, compressed, in bytes.
 	StoredSize *resource.Quantity `json:"storedSize,omitempty"`
-	// Where it is stored, as a URL without credentials.
+	// Where it is stored, as a URL without credentials. At most 1,024 characters.
 	Location *string `json:"location,omitempty"`
-	// Version of the engine that was backed up.
+	// Version of the engine that was backed up. At most 32 characters.
 	EngineVersion *string `json:"engineVersion,omitempty"`
-	// Position of the engine's log where the backup begins.
+	// Position of the engine's log where the backup begins. At most 128 characters.
 	BeginPosition *string `json:"beginPosition,omitempty"`
-	// Position of the engine's log from which the backup is consistent.
+	// Position of the engine's log from which the backup is consistent. At most 128 characters.
 	EndPosition *string `json:"endPosition,omitempty"`
 	// The oldest time to which it can be restored.
 	RecoverableFrom *metav1.Time `json:"recoverableFrom,omitempty"`
@@ -41,7 +41,7 @@ type DatabaseBackupStatusApplyConfiguration struct {
 	RecoverableTo *metav1.Time `json:"recoverableTo,omitempty"`
 	// The last proof that it can be restored.
 	Verified *BackupVerificationResultApplyConfiguration `json:"verified,omitempty"`
-	// What went wrong, or what is under way, in a sentence.
+	// What went wrong, or what is under way, in a sentence. At most 4,096 characters.
 	Message *string `json:"message,omitempty"`
 	// What is true of the backup, each with a reason and a sentence. At most 16.
 	Conditions []applyconfigurationsmetav1.ConditionApplyConfiguration `json:"conditions,omitempty"`

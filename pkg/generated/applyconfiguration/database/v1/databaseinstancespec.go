@@ -16,7 +16,8 @@ import (
 type DatabaseInstanceSpecApplyConfiguration struct {
 	// Name of the Database. At most 40 characters.
 	DatabaseName *string `json:"databaseName,omitempty"`
-	// The database engine. The agent refuses to run another than its own.
+	// The database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. The agent refuses to run
+	// another than its own.
 	Engine *databasev1.Engine `json:"engine,omitempty"`
 	// Name of the group (the StatefulSet) of the instance. Empty when the Database has just one.
 	// At most 40 characters.
@@ -27,12 +28,12 @@ type DatabaseInstanceSpecApplyConfiguration struct {
 	// system identifier is recorded.
 	Bootstrap *bool `json:"bootstrap,omitempty"`
 	// The identity of the data (PostgreSQL: system identifier), once recorded. Clients are let in
-	// only when the data has it.
+	// only when the data has it. At most 64 characters.
 	SystemID *string `json:"systemID,omitempty"`
 	// All instances of the group. At most 64.
 	Members []InstanceMemberApplyConfiguration `json:"members,omitempty"`
 	// Hash of the configuration that the instance must run with; it is the one of the mounted
-	// files of the same hash.
+	// files of the same hash. At most 64 characters.
 	ConfigHash *string `json:"configHash,omitempty"`
 	// Accounts that the engine must have, or must not have. At most 32.
 	Accounts []InstanceAccountApplyConfiguration `json:"accounts,omitempty"`

@@ -19,38 +19,39 @@ import (
 type DatabaseInstanceStatusApplyConfiguration struct {
 	// Role of the instance: primary, replica or none.
 	Role *databasev1.InstanceRole `json:"role,omitempty"`
-	// What the instance is doing.
+	// What the instance is doing: Starting, Initializing, Cloning, Running, Restarting, Stopping,
+	// Stopped or Failed.
 	Phase *databasev1.InstancePhase `json:"phase,omitempty"`
 	// Whether the engine answers and its role is settled.
 	Ready *bool `json:"ready,omitempty"`
-	// What it waits for, or what is wrong, in a sentence.
+	// What it waits for, or what is wrong, in a sentence. At most 4,096 characters.
 	Message *string `json:"message,omitempty"`
-	// UID of the pod that wrote this.
+	// UID of the pod that wrote this. At most 64 characters.
 	PodUID *string `json:"podUID,omitempty"`
 	// UID of the ServiceAccount that the agent's token is of. A token is worth nothing once its
 	// ServiceAccount was deleted, even if there is one of the same name again: then this is the last that
-	// the agent could say.
+	// the agent could say. At most 64 characters.
 	ServiceAccountUID *string `json:"serviceAccountUID,omitempty"`
 	// The epoch in which the instance acquired the right to write, or that it follows.
 	Epoch *int64 `json:"epoch,omitempty"`
-	// Random id of the data directory, made with it.
+	// Random id of the data directory, made with it. At most 64 characters.
 	DataID *string `json:"dataID,omitempty"`
 	// The timeline that PostgreSQL is on; it changes with every promotion.
 	Timeline *int64 `json:"timeline,omitempty"`
-	// Position in the engine's log.
+	// Position in the engine's log. At most 128 characters.
 	Position *string `json:"position,omitempty"`
 	// How far the instance is behind its primary, in bytes, in coarse steps; absent on a primary, and
 	// while it is not known.
 	LagBytes *int64 `json:"lagBytes,omitempty"`
 	// Where the instance stands in replication. Only of engines that elect through a Lease.
 	Replication *InstanceReplicationStatusApplyConfiguration `json:"replication,omitempty"`
-	// The identity of the data (PostgreSQL: system identifier from pg_control).
+	// The identity of the data (PostgreSQL: system identifier from pg_control). At most 64 characters.
 	SystemID *string `json:"systemID,omitempty"`
-	// Version that the engine says it is.
+	// Version that the engine says it is. At most 64 characters.
 	ServerVersion *string `json:"serverVersion,omitempty"`
-	// Version of the agent.
+	// Version of the agent. At most 64 characters.
 	AgentVersion *string `json:"agentVersion,omitempty"`
-	// Hash of the configuration that the engine has read, whole.
+	// Hash of the configuration that the engine has read, whole. At most 64 characters.
 	AppliedConfigHash *string `json:"appliedConfigHash,omitempty"`
 	// Settings that take effect only with a restart. At most 256.
 	PendingRestart []string `json:"pendingRestart,omitempty"`

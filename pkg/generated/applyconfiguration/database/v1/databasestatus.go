@@ -16,25 +16,26 @@ import (
 //
 // DatabaseStatus says how a Database is, as the operator last saw it.
 type DatabaseStatusApplyConfiguration struct {
-	// The one word for how it is; conditions say why.
+	// The one word for how it is: Pending, Provisioning, Restoring, Ready, Degraded, Scaling, Upgrading,
+	// Updating, Paused, Failed or Deleting. Conditions say why.
 	Phase *databasev1.DatabasePhase `json:"phase,omitempty"`
 	// What is true of the Database, each with a reason and, when it is not as it should be, a
 	// sentence that says what is wrong and what to do. True is always the good state. At most 32.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// Host and port for reading and writing, as "db.namespace.svc:5432".
+	// Host and port for reading and writing, as "db.namespace.svc:5432". At most 512 characters.
 	Endpoint *string `json:"endpoint,omitempty"`
-	// Host and port for reading only, as "db-ro.namespace.svc:5432".
+	// Host and port for reading only, as "db-ro.namespace.svc:5432". At most 512 characters.
 	ReadOnlyEndpoint *string `json:"readOnlyEndpoint,omitempty"`
-	// Ready instances of those wanted, as "2/3".
+	// Ready instances of those wanted, as "2/3". At most 16 characters.
 	Ready *string `json:"ready,omitempty"`
 	// Number of ready instances.
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
 	// Number of instances that exist.
 	Replicas *int32 `json:"replicas,omitempty"`
-	// Label selector of the pods, in the form that the scale subresource needs.
+	// Label selector of the pods, in the form that the scale subresource needs. At most 512 characters.
 	Selector *string `json:"selector,omitempty"`
 	// The spec.version that was last rolled out to every instance. Downgrades are judged against
-	// it.
+	// it. At most 32 characters.
 	CurrentVersion *string `json:"currentVersion,omitempty"`
 	// The metadata.generation that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -52,11 +53,13 @@ type DatabaseStatusApplyConfiguration struct {
 	RotationStatus *RotationStatusApplyConfiguration `json:"rotationStatus,omitempty"`
 	// The long change that is under way, if any.
 	Operation *OperationStatusApplyConfiguration `json:"operation,omitempty"`
-	// The id of the request by annotation that was last taken up: each is taken up once.
+	// The id of the request by annotation that was last taken up: each is taken up once. At most 64
+	// characters.
 	LastRequest *string `json:"lastRequest,omitempty"`
 	// Disruptive steps that are wanted and have not begun, in order. At most 64.
 	Plan []PlannedStepApplyConfiguration `json:"plan,omitempty"`
-	// Name of the Secret with the application's credentials, in the form of servicebinding.io.
+	// Name of the Secret with the application's credentials, in the form of servicebinding.io. At most
+	// 253 characters.
 	CredentialsSecret *string `json:"credentialsSecret,omitempty"`
 	// Facts of the engine. Those that name the data (system identifier, cluster UUID) are written
 	// before anything relies on them, and never change.

@@ -16,7 +16,7 @@ import (
 type HealthStatusApplyConfiguration struct {
 	// Healthy, Degraded, Unhealthy or Unknown.
 	Status *string `json:"status,omitempty"`
-	// What is wrong, in a sentence; empty when healthy.
+	// What is wrong, in a sentence; empty when healthy. At most 1,024 characters.
 	Message *string `json:"message,omitempty"`
 	// When this was last found to be different from before.
 	LastChecked *metav1.Time `json:"lastChecked,omitempty"`

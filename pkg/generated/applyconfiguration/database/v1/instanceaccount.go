@@ -14,16 +14,16 @@ import (
 //
 // InstanceAccount is an account that the engine must have, or must not have.
 type InstanceAccountApplyConfiguration struct {
-	// Name of the account in the engine.
+	// Name of the account in the engine. At most 63 characters.
 	Username *string `json:"username,omitempty"`
 	// The Secret's key that holds the password.
 	PasswordRef *SecretKeyReferenceApplyConfiguration `json:"passwordRef,omitempty"`
 	// Identifies the password without telling it: another value means that another password must
-	// be set.
+	// be set. At most 64 characters.
 	PasswordVersion *string `json:"passwordVersion,omitempty"`
 	// What the account is for: application, superuser, replication, monitoring or backup. At most 8.
 	Roles []string `json:"roles,omitempty"`
-	// The database that the account owns.
+	// The database that the account owns. At most 63 characters.
 	Database *string `json:"database,omitempty"`
 	// Whether the account must exist: Present or Absent. Default: Present.
 	State *databasev1.AccountState `json:"state,omitempty"`

@@ -10,15 +10,15 @@ package v1
 //
 // InstanceAccountStatus is one account as the engine has it.
 type InstanceAccountStatusApplyConfiguration struct {
-	// Name of the account.
+	// Name of the account. At most 63 characters.
 	Username *string `json:"username,omitempty"`
-	// The passwordVersion that was set.
+	// The passwordVersion that was set. At most 64 characters.
 	PasswordVersion *string `json:"passwordVersion,omitempty"`
 	// Whether the engine has the account, with that password and its rights.
 	Applied *bool `json:"applied,omitempty"`
 	// Whether the agent logged in as that account, over TCP, with that password.
 	Verified *bool `json:"verified,omitempty"`
-	// What went wrong, in a sentence.
+	// What went wrong, in a sentence. At most 1,024 characters.
 	Message *string `json:"message,omitempty"`
 }
 

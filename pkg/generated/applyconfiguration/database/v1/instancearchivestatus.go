@@ -14,7 +14,7 @@ import (
 //
 // InstanceArchiveStatus says how the archive of the engine's log goes.
 type InstanceArchiveStatusApplyConfiguration struct {
-	// The newest segment that is stored.
+	// The newest segment that is stored. At most 128 characters.
 	LastArchived *string `json:"lastArchived,omitempty"`
 	// Since when nothing could be stored.
 	FailingSince *metav1.Time `json:"failingSince,omitempty"`

@@ -10,9 +10,9 @@ package v1
 //
 // InstanceMember is one instance of the group.
 type InstanceMemberApplyConfiguration struct {
-	// Name of the instance.
+	// Name of the instance. At most 63 characters.
 	Name *string `json:"name,omitempty"`
-	// Its stable DNS name.
+	// Its stable DNS name. At most 253 characters.
 	Host *string `json:"host,omitempty"`
 	// Whether it counts in elections.
 	Voter *bool `json:"voter,omitempty"`

@@ -10,13 +10,15 @@ package v1
 //
 // InstanceOperation is a change that the agent is asked to carry out once.
 type InstanceOperationApplyConfiguration struct {
-	// Identifies the request. The agent carries out each id once, and reports it.
+	// Identifies the request. The agent carries out each id once, and reports it. At most 64
+	// characters.
 	ID *string `json:"id,omitempty"`
 	// What to do: Restart (the engine, in place), Switchover (asked of the primary: hand over to
-	// target) or Failover (asked of the target: become the primary, and accept the loss of data).
+	// target) or Failover (asked of the target: become the primary, and accept the loss of data). At
+	// most 32 characters.
 	Kind *string `json:"kind,omitempty"`
 	// Name of the instance that is to be the primary afterwards. A switchover without one is to
-	// the best replica.
+	// the best replica. At most 63 characters.
 	Target *string `json:"target,omitempty"`
 }
 

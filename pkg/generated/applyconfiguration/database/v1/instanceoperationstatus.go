@@ -10,11 +10,11 @@ package v1
 //
 // InstanceOperationStatus says how an operation went.
 type InstanceOperationStatusApplyConfiguration struct {
-	// The id that was asked for.
+	// The id that was asked for. At most 64 characters.
 	ID *string `json:"id,omitempty"`
 	// Running, Succeeded or Failed.
 	Phase *string `json:"phase,omitempty"`
-	// What went wrong, in a sentence.
+	// What went wrong, in a sentence. At most 1,024 characters.
 	Message *string `json:"message,omitempty"`
 }
 

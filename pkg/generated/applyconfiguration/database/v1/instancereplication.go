@@ -18,9 +18,9 @@ type InstanceReplicationApplyConfiguration struct {
 	// Name of the Lease, in the instance's namespace. At most 63 characters.
 	LeaseName *string `json:"leaseName,omitempty"`
 	// How many other instances must have flushed a transaction before its client is told that it
-	// committed. 0 is asynchronous.
+	// committed. 0 is asynchronous. At most 8.
 	SynchronousReplicas *int32 `json:"synchronousReplicas,omitempty"`
-	// How far a replica may be behind and still be ready, in bytes.
+	// How far a replica may be behind and still be ready, in bytes. At least 1.
 	MaxLag *int64 `json:"maxLag,omitempty"`
 	// For how long a primary holds the Lease without renewing it, as "15s".
 	LeaseDuration *metav1.Duration `json:"leaseDuration,omitempty"`

@@ -11,7 +11,8 @@ package v1
 // InstanceReplicationStatus says where an instance stands in replication. Its flags are always written: an
 // object that loses its last field by an apply would become null, which its schema refuses.
 type InstanceReplicationStatusApplyConfiguration struct {
-	// Name of the instance that is followed; empty on a primary, and while there is no source.
+	// Name of the instance that is followed; empty on a primary, and while there is no source. At most
+	// 63 characters.
 	Source *string `json:"source,omitempty"`
 	// Whether the source answers, and sends what is new as it comes. Always written: an apply that
 	// leaves an object without fields is refused.
@@ -20,7 +21,7 @@ type InstanceReplicationStatusApplyConfiguration struct {
 	// primary waits for. On a primary, whether it has as many such names streaming as it waits for.
 	Synchronous *bool `json:"synchronous,omitempty"`
 	// On a primary that took over without waiting for its predecessor: how many bytes of the
-	// predecessor's log it lacked. Absent while that is not known.
+	// predecessor's log it lacked. Absent while that is not known. At least 0.
 	LostBytes *int64 `json:"lostBytes,omitempty"`
 }
 

@@ -15,14 +15,15 @@ import (
 // OperationStatus is a long change with a start, steps, a deadline and an end. It holds only
 // what cannot be seen again.
 type OperationStatusApplyConfiguration struct {
-	// Identifies the operation.
+	// Identifies the operation. At most 64 characters.
 	ID *string `json:"id,omitempty"`
-	// What kind of change: Restart, Switchover, Failover, Upgrade, Scale, Restore or Rotation.
+	// What kind of change: Restart, Switchover, Failover, Upgrade, Scale, Restore or Rotation. At most
+	// 32 characters.
 	Kind *string `json:"kind,omitempty"`
 	// Step that it is at: Pending (written down, and not begun), Running, or one of its ends:
-	// Succeeded, Aborted (all is as it was before) or Failed.
+	// Succeeded, Aborted (all is as it was before) or Failed. At most 64 characters.
 	Phase *string `json:"phase,omitempty"`
-	// The instance or version that it is about.
+	// The instance or version that it is about. At most 253 characters.
 	Target *string `json:"target,omitempty"`
 	// When it began.
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
@@ -30,7 +31,7 @@ type OperationStatusApplyConfiguration struct {
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 	// When it ended.
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
-	// How it goes, in a sentence.
+	// How it goes, in a sentence. At most 1,024 characters.
 	Message *string `json:"message,omitempty"`
 }
 

@@ -14,13 +14,15 @@ import (
 //
 // PlannedStep is a disruptive step that is wanted and has not begun.
 type PlannedStepApplyConfiguration struct {
-	// What will be done: RestartEngine, RestartPod, Switchover, Upgrade or Scale.
+	// What will be done: RestartEngine, RestartPod, Switchover, Upgrade or Scale. At most 32
+	// characters.
 	Kind *string `json:"kind,omitempty"`
-	// The instance that it is about.
+	// The instance that it is about. At most 253 characters.
 	Target *string `json:"target,omitempty"`
-	// Why it is wanted, in a sentence.
+	// Why it is wanted, in a sentence. At most 1,024 characters.
 	Reason *string `json:"reason,omitempty"`
-	// The guard that holds it back, as MaintenanceWindow or Paused; empty when it is next.
+	// The guard that holds it back, as MaintenanceWindow or Paused; empty when it is next. At most 64
+	// characters.
 	HeldBy *string `json:"heldBy,omitempty"`
 	// When it may begin at the earliest.
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`

@@ -11,7 +11,7 @@ package v1
 // PostgreSQLStatus holds facts of a PostgreSQL.
 type PostgreSQLStatusApplyConfiguration struct {
 	// The system identifier of the data, from pg_control. Once recorded, nothing is ever
-	// initialised again, and only data with this identifier is run.
+	// initialised again, and only data with this identifier is run. At most 20 characters.
 	SystemID *string `json:"systemID,omitempty"`
 }
 

@@ -14,7 +14,7 @@ import (
 //
 // PrimaryStatus names the instance that accepts writes.
 type PrimaryStatusApplyConfiguration struct {
-	// Name of the instance and of its pod.
+	// Name of the instance and of its pod. At most 63 characters.
 	Name *string `json:"name,omitempty"`
 	// Number of times that the right to write was acquired; it grows with every failover.
 	Epoch *int64 `json:"epoch,omitempty"`

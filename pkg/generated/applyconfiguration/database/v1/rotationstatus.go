@@ -17,9 +17,9 @@ type RotationStatusApplyConfiguration struct {
 	// Step of the rotation: Idle, Preparing, Overlap, Promoting, Draining, Revoking, RolledBack
 	// or Blocked.
 	Phase *string `json:"phase,omitempty"`
-	// Identifies this rotation.
+	// Identifies this rotation. At most 64 characters.
 	ID *string `json:"id,omitempty"`
-	// The login that is published.
+	// The login that is published. At most 63 characters.
 	ActiveUser *string `json:"activeUser,omitempty"`
 	// When the last rotation was completed.
 	LastRotation *metav1.Time `json:"lastRotation,omitempty"`
