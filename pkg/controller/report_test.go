@@ -21,7 +21,7 @@ func TestARefusalIsSaidInItsOwnWords(t *testing.T) {
 		reason  string
 	}{
 		"no rule":             {forbidden("services", "db", `User "operator" cannot patch resource "services" in API group "" in the namespace "ns"`), dbv1.ReasonForbidden},
-		"a role that is more": {apierrors.NewForbidden(roles, "db-agent", errors.New(`user "operator" (groups=["a"]) is attempting to grant RBAC permissions not currently held:`)), dbv1.ReasonForbidden},
+		"a role that is more": {apierrors.NewForbidden(roles, "db-agent", errors.New(`user "operator" (groups=["a"]) is attempting to grant RBAC permissions not currently held`)), dbv1.ReasonForbidden},
 		"an owner's deletion": {forbidden("services", "db", "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on"), dbv1.ReasonForbidden},
 		"a quota":             {forbidden("services", "db", "exceeded quota: small, requested: count/services=1, used: count/services=2, limited: count/services=2"), dbv1.ReasonApplyFailed},
 		"a webhook":           {forbidden("services", "db", `admission webhook "policy.example.com" denied the request: no Services on Fridays`), dbv1.ReasonApplyFailed},

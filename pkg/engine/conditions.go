@@ -74,10 +74,7 @@ func (p *planner) reportCredentials() {
 	if p.isObstructed(dbv1.ConditionCredentialsSynced) {
 		return
 	}
-	published := p.Secrets[naming.Credentials(p.Database.Name)]
-	// What is published for the spec before is right for as long as the new one breaks a rule.
-	isBehind := p.isTrue(dbv1.ConditionValidated) && published != nil && published.Annotations[naming.AnnotationSource] != p.credentialsSource()
-	if p.passwordVersion() == "" || published == nil || isBehind {
+	if !p.isPublished() {
 		p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending,
 			"Secret "+naming.Credentials(p.Database.Name)+" is being made")
 		return
@@ -103,6 +100,16 @@ func (p *planner) reportCredentials() {
 	default:
 		p.condition(dbv1.ConditionCredentialsSynced, yes, dbv1.ReasonAsExpected, "")
 	}
+}
+
+// isPublished is true when the published credentials derive from the master copy and the spec. Those for the spec
+// before are right for as long as the new one breaks a rule.
+func (p *planner) isPublished() bool {
+	published := p.Secrets[naming.Credentials(p.Database.Name)]
+	if p.passwordVersion() == "" || published == nil {
+		return false
+	}
+	return !p.isTrue(dbv1.ConditionValidated) || published.Annotations[naming.AnnotationSource] == p.credentialsSource()
 }
 
 // accountOf is what an instance reports of the application's account, nil when it says nothing.
