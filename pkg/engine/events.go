@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -113,10 +114,10 @@ func electionEvents(before, after *dbv1.DatabaseStatus) []Event {
 		events = append(events, Event{Type: kind, Reason: reason, Action: "Sync", Message: message})
 	}
 	was, is := before.Primary, after.Primary
-	why := reason(before, dbv1.ConditionPrimaryAvailable)
+	wasAway := slices.Contains([]string{dbv1.ReasonFailingOver, dbv1.ReasonWritesWait}, reason(before, dbv1.ConditionPrimaryAvailable))
 	switch {
 	case was == nil || is == nil || isRunning(before.Operation, dbv1.OperationSwitchover):
-	case was.Name != is.Name, was.Epoch != is.Epoch && (why == dbv1.ReasonFailingOver || why == dbv1.ReasonWritesWait):
+	case was.Name != is.Name, was.Epoch != is.Epoch && wasAway:
 		say(corev1.EventTypeNormal, "FailoverCompleted", fmt.Sprintf("Instance %s is the primary, in epoch %d; before it was %s", is.Name, is.Epoch, was.Name))
 	}
 	if is != nil && is.LostBytes != nil && *is.LostBytes > 0 && (was == nil || was.Epoch != is.Epoch || was.LostBytes == nil) {
