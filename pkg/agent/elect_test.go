@@ -134,10 +134,13 @@ func TestAStepThatIsCutShortIsNoFailure(t *testing.T) {
 // refusing is a driver whose calls fail half-way.
 type refusing struct{ Replicator }
 
-func (refusing) Follow(context.Context, *Source) error             { return errors.New("half done") }
+func (refusing) Follow(context.Context, *Source) error { return errors.New("half done") }
+
 func (refusing) SetSynchronous(context.Context, Synchronous) error { return errors.New("half done") }
-func (refusing) SetReplicas(context.Context, []string) error       { return errors.New("half done") }
-func (refusing) AdmitClients(_ context.Context, _ bool) error      { return errors.New("half done") }
+
+func (refusing) SetReplicas(context.Context, []string) error { return errors.New("half done") }
+
+func (refusing) AdmitClients(_ context.Context, _ bool) error { return errors.New("half done") }
 
 // What fails may have been carried out in part: what was there before is not known to be there still, and is made
 // again when the election wants it back.

@@ -45,6 +45,14 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepStop:
 		m.stopAsked = true
 		return a.stop(m.process, m.stopping, a.stopBudget(m))
+	default:
+		return a.runningAction(m, next)
+	}
+}
+
+// runningAction is what a step does that leaves the engine as it is.
+func (a *Agent) runningAction(m *memory, next step) action {
+	switch next.kind {
 	case stepBeginOperation:
 		return a.beginOperation(m.spec.Operation, m.engine)
 	case stepEndOperation:

@@ -92,6 +92,8 @@ func (d *carriedOut) begin(kind stepKind) {
 		d.replicas = nil
 	case stepAdmit:
 		d.admit = nil
+	default:
+		// The others say what they did in another way.
 	}
 }
 

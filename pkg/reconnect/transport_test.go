@@ -20,26 +20,30 @@ func (s *server) RoundTrip(*http.Request) (*http.Response, error) {
 	if time.Now().Before(s.there) {
 		return nil, errors.New("connection refused")
 	}
-	return &http.Response{StatusCode: http.StatusTooManyRequests}, nil
+	return &http.Response{StatusCode: http.StatusTooManyRequests, Body: http.NoBody}, nil
 }
 
-func request(t *testing.T, ctx context.Context, url string) *http.Request {
-	t.Helper()
+// try returns the status of the answer.
+func try(ctx context.Context, s *server, url string) (int, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
-	return r
+	response, err := Transport(s).RoundTrip(r)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
 }
 
 func TestAWatchFindsAServerSoonAfterItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := 10 * time.Minute
-		s := &server{there: time.Now().Add(away)}
 		begin := time.Now()
-		response, err := Transport(s).RoundTrip(request(t, t.Context(), "https://api/pods?watch=true"))
-		if err != nil || response.StatusCode != http.StatusTooManyRequests {
-			t.Fatalf("got %v, %v: an answer is passed on", response, err)
+		s := &server{there: begin.Add(away)}
+		status, err := try(t.Context(), s, "https://api/pods?watch=true")
+		if err != nil || status != http.StatusTooManyRequests {
+			t.Fatalf("got %d, %v: an answer is passed on", status, err)
 		}
 		if late := time.Since(begin) - away; late > 2*pause {
 			t.Errorf("it was found %s after it was back", late)
@@ -52,14 +56,14 @@ func TestAWatchFindsAServerSoonAfterItIsBack(t *testing.T) {
 
 func TestOnlyWatchesAreTriedAgainAndNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &server{there: time.Now().Add(time.Hour)}
-		if _, err := Transport(s).RoundTrip(request(t, t.Context(), "https://api/pods")); err == nil || s.asked != 1 {
+		begin := time.Now()
+		s := &server{there: begin.Add(time.Hour)}
+		if _, err := try(t.Context(), s, "https://api/pods"); err == nil || s.asked != 1 {
 			t.Errorf("another request was tried %d times: %v", s.asked, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		begin := time.Now()
-		if _, err := Transport(s).RoundTrip(request(t, ctx, "https://api/pods?watch=true")); err == nil || time.Since(begin) != 5*time.Second {
+		if _, err := try(ctx, s, "https://api/pods?watch=true"); err == nil || time.Since(begin) != 5*time.Second {
 			t.Errorf("it ended after %s: %v", time.Since(begin), err)
 		}
 	})

@@ -58,6 +58,10 @@ func (m *Machine) leave() {
 	if m.isDown() && !l.down {
 		l.down, l.downAt = true, m.now.Mono
 	}
+	m.goOnLeaving(l)
+}
+
+func (m *Machine) goOnLeaving(l *leaving) {
 	switch {
 	case !l.down && !m.holds(ruleDownFirst):
 		m.release("")
@@ -275,10 +279,11 @@ func (m *Machine) releaseAgain() {
 		}
 		return
 	}
-	// Nobody else could take the Lease of a sole candidate. A release of which it is not known whether it was committed
-	// would keep this one, too, from running.
-	inVain := m.sole() && !m.fresh()
-	if m.own() && m.isDown() && !inVain && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
+	if m.own() && m.isDown() && !m.inVain() && (m.spec.Stop || m.restarts.gaveUp(m.disk.OwnEpoch)) {
 		m.sendRelease("")
 	}
 }
+
+// inVain: nobody else could take the Lease of a sole candidate, and the API may be away. A release of which it is not known
+// whether it was committed would keep this one, too, from running.
+func (m *Machine) inVain() bool { return m.sole() && !m.fresh() }
