@@ -61,7 +61,7 @@ func passwordLine(source agent.Source, password string) []byte {
 
 // Pauses between questions to a source: while nothing comes from it, and while it has no slot.
 const (
-	askWhenSilent  = 5 * time.Second
+	askWhenSilent  = 2 * time.Second
 	askForSlot     = 10 * time.Second
 	askAgainWithin = 10 * time.Second
 )

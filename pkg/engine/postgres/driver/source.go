@@ -78,14 +78,14 @@ func toolConninfo(source agent.Source, address string) string {
 	return conninfo(append(sourceParameters(source, toolName), parameter{"host", source.Host}, parameter{"hostaddr", address}, parameter{"dbname", superuser}))
 }
 
-// receiverPlace is where a replica looks for its source. The address where it was found is tried before its name: libpq
-// waits for DNS as long as that is silent, whatever the time-out. But it does not go on to the name when somebody else
-// has that address and refuses it. So an address is one where the expected data was seen, or none.
+// receiverPlace is where a replica looks for its source: at the address where the expected data was seen, and by name only where
+// none is known. Nobody ends libpq while it waits for a DNS that is silent, and then the source could not be taken away.
+// That a source has moved, the driver learns (followAgain).
 func receiverPlace(source agent.Source, address string) []parameter {
 	if address == "" {
 		return []parameter{{"host", source.Host}}
 	}
-	return []parameter{{"host", source.Host + "," + source.Host}, {"hostaddr", address + ","}}
+	return []parameter{{"host", source.Host}, {"hostaddr", address}}
 }
 
 // addressOf is where a source is found, empty when nobody knows.
