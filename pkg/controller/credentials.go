@@ -162,6 +162,37 @@ func loginIn(db *dbv1.Database, secret *corev1.Secret, usernameKey, passwordKey 
 	return login, nil
 }
 
+// mendAccounts puts back what somebody took from the master copy: the password, which is the published one, its last
+// copy, if there is one. It is true when it wrote: the watch event brings the sync that publishes.
+func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accounts *corev1.Secret) (bool, error) {
+	data := map[string][]byte{}
+	if len(accounts.Data[engine.AccountsPasswordKey]) == 0 {
+		login, err := c.chosenLogin(ctx, db, "")
+		if err != nil {
+			return false, err
+		}
+		data[engine.AccountsPasswordKey] = []byte(login.Password)
+	}
+	if len(data) == 0 {
+		return false, nil
+	}
+	// No server-side apply: it would take away the password of replicas, which another one applied.
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": accounts.UID, "resourceVersion": accounts.ResourceVersion},
+		"data":     data,
+	})
+	if err != nil {
+		return false, err
+	}
+	written, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).
+		Patch(ctx, accounts.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: naming.FieldManager})
+	if err != nil {
+		return false, err
+	}
+	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
+	return true, nil
+}
+
 // publishCredentials derives the credentials Secret from the master copy, in one atomic write.
 func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, p engine.PublishCredentials) error {
 	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
@@ -169,6 +200,14 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 	if err != nil {
 		return err
 	}
+	if mended, err := c.mendAccounts(ctx, db, accounts); mended || err != nil {
+		return err
+	}
+	login, err := loginIn(db, accounts, engine.AccountsUsernameKey, engine.AccountsPasswordKey)
+	if err != nil {
+		return err
+	}
+	login.Database = p.Database
 	name := naming.Credentials(db.Name)
 	live, err := secrets.Get(ctx, name, metav1.GetOptions{})
 	switch {
@@ -180,11 +219,7 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 			return &conflictError{resource: "secrets", name: name, owner: owner}
 		}
 	}
-	content := c.options.Engines[db.Spec.Engine].Binding(db, engine.Login{
-		Username: string(accounts.Data[engine.AccountsUsernameKey]),
-		Password: string(accounts.Data[engine.AccountsPasswordKey]),
-		Database: p.Database,
-	})
+	content := c.options.Engines[db.Spec.Engine].Binding(db, login)
 	data := make(map[string][]byte, len(content))
 	for key, value := range content {
 		data[key] = []byte(value)

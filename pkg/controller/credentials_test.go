@@ -16,6 +16,7 @@ import (
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/consistency"
 	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/engine/registry"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
@@ -28,6 +29,18 @@ type inSecrets struct {
 
 func (s inSecrets) patch(_ context.Context, name string, how types.PatchType, data []byte, options metav1.PatchOptions) (metav1.Object, error) {
 	return s.kube.CoreV1().Secrets("ns").Patch(s.t.Context(), name, how, data, options)
+}
+
+// withSecrets is a Database, and a controller that can write Secrets, of which there are some.
+func withSecrets(t *testing.T, have ...runtime.Object) (*dbv1.Database, *Controller) {
+	t.Helper()
+	kube := kubefake.NewClientset(have...)
+	return &dbv1.Database{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns", UID: "db-uid"}, Spec: dbv1.DatabaseSpec{Engine: dbv1.PostgreSQL}},
+		&Controller{
+			clients: Clients{Kube: kube}, options: Options{Engines: registry.Engines()},
+			consistency: consistency.NewStore(map[schema.GroupResource]consistency.Cache{}),
+			kinds:       map[string]*kind{"Secret": {client: func(string) resourceClient { return inSecrets{nil, t, kube} }}},
+		}
 }
 
 // The master copy says whose it is and what its database is, from when it is made.
@@ -51,12 +64,8 @@ func TestTheMasterCopySaysWhoseItIs(t *testing.T) {
 		"it lost all annotations":          {[]runtime.Object{bare(nil)}, "orders", "alice", "orders"},
 		"it lost its labels":               {[]runtime.Object{bare(map[string]string{naming.AnnotationDatabaseName: "orders"})}, "", "alice", "orders"},
 	} {
-		db := &dbv1.Database{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "ns", UID: "db-uid"}, Spec: dbv1.DatabaseSpec{Engine: dbv1.PostgreSQL}}
-		kube := kubefake.NewClientset(c.have...)
-		controller := &Controller{
-			clients: Clients{Kube: kube}, consistency: consistency.NewStore(map[schema.GroupResource]consistency.Cache{}),
-			kinds: map[string]*kind{"Secret": {client: func(string) resourceClient { return inSecrets{nil, t, kube} }}},
-		}
+		db, controller := withSecrets(t, c.have...)
+		kube := controller.clients.Kube
 		if err := controller.createAccounts(t.Context(), db, engine.CreateAccounts{Username: "app", Database: c.asked}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -69,4 +78,56 @@ func TestTheMasterCopySaysWhoseItIs(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
+}
+
+// The published password is the last copy of one that somebody took from the master copy: it is put back there, and
+// never published empty.
+func TestAPasswordThatIsTakenFromTheMasterCopyIsPutBack(t *testing.T) {
+	good := map[string][]byte{"username": []byte("app"), "password": []byte("good")}
+	for name, c := range map[string]struct {
+		accounts, published map[string][]byte
+		want                string
+	}{
+		"its key is removed":           {map[string][]byte{}, good, "good"},
+		"it is emptied":                {map[string][]byte{engine.AccountsPasswordKey: {}}, good, "good"},
+		"both are empty":               {map[string][]byte{}, map[string][]byte{"username": []byte("app"), "password": {}}, ""},
+		"a person chose another":       {map[string][]byte{engine.AccountsPasswordKey: []byte("chosen")}, good, "chosen"},
+		"nothing was published before": {map[string][]byte{}, nil, ""},
+	} {
+		c.accounts[engine.AccountsUsernameKey], c.accounts[engine.ReplicationPasswordKey] = []byte("app"), []byte("replicas")
+		have := []runtime.Object{&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", Namespace: "ns", Annotations: map[string]string{naming.AnnotationUsername: "app"}}, Data: c.accounts,
+		}}
+		if c.published != nil {
+			have = append(have, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: "ns", Labels: naming.SelectorLabels("db")}, Data: c.published})
+		}
+		accounts, published := publishTwice(t, have...)
+		password := string(accounts.Data[engine.AccountsPasswordKey])
+		if password == "" || c.want != "" && password != c.want || string(published.Data["password"]) != password {
+			t.Errorf("%s: the master copy has %q, and published is %q", name, password, published.Data["password"])
+		}
+		if string(accounts.Data[engine.ReplicationPasswordKey]) != "replicas" {
+			t.Errorf("%s: the password of replicas is %q", name, accounts.Data[engine.ReplicationPasswordKey])
+		}
+	}
+}
+
+// publishTwice is what the Secrets are after two syncs that publish.
+func publishTwice(t *testing.T, have ...runtime.Object) (accounts, published *corev1.Secret) {
+	t.Helper()
+	db, controller := withSecrets(t, have...)
+	secrets := controller.clients.Kube.CoreV1().Secrets("ns")
+	for range 2 {
+		if err := controller.publishCredentials(t.Context(), db, engine.PublishCredentials{Source: "source", Database: "app"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	accounts, err := secrets.Get(t.Context(), "db-accounts", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if published, err = secrets.Get(t.Context(), "db-credentials", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return accounts, published
 }
