@@ -80,10 +80,11 @@ func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database, a e
 	if err != nil {
 		return err
 	}
-	database := cmp.Or(live.Annotations[naming.AnnotationDatabaseName], a.Database, login.Username)
+	username := cmp.Or(live.Annotations[naming.AnnotationUsername], login.Username)
+	database := cmp.Or(live.Annotations[naming.AnnotationDatabaseName], a.Database, username)
 	return c.annotate(ctx, db, engine.Annotate{
 		Resource: engine.Secrets, Name: live.Name, UID: live.UID,
-		Annotations: map[string]string{naming.AnnotationUsername: login.Username, naming.AnnotationDatabaseName: database},
+		Annotations: map[string]string{naming.AnnotationUsername: username, naming.AnnotationDatabaseName: database},
 		Labels:      naming.SelectorLabels(db.Name),
 	})
 }
@@ -162,10 +163,14 @@ func loginIn(db *dbv1.Database, secret *corev1.Secret, usernameKey, passwordKey 
 	return login, nil
 }
 
-// mendAccounts puts back what somebody took from the master copy: the password, which is the published one, its last
-// copy, if there is one. It is true when it wrote: the watch event brings the sync that publishes.
+// mendAccounts puts back what somebody took from the master copy: the name of the account that was made, and the
+// password, which is the published one, its last copy, if there is one. It is true when it wrote: the watch event
+// brings the sync that publishes.
 func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accounts *corev1.Secret) (bool, error) {
 	data := map[string][]byte{}
+	if made := accounts.Annotations[naming.AnnotationUsername]; made != "" && made != string(accounts.Data[engine.AccountsUsernameKey]) {
+		data[engine.AccountsUsernameKey] = []byte(made)
+	}
 	if len(accounts.Data[engine.AccountsPasswordKey]) == 0 {
 		login, err := c.chosenLogin(ctx, db, "")
 		if err != nil {

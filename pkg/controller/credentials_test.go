@@ -131,3 +131,17 @@ func publishTwice(t *testing.T, have ...runtime.Object) (accounts, published *co
 	}
 	return accounts, published
 }
+
+// Clients are sent to the account that was made, whatever name somebody writes into the master copy.
+func TestANameThatIsEditedInTheMasterCopyIsTakenBack(t *testing.T) {
+	for name, edited := range map[string]string{"another": "intruder", "none": "", "one that the engine has for itself": "postgres"} {
+		accounts, published := publishTwice(t, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", Namespace: "ns", Annotations: map[string]string{naming.AnnotationUsername: "alice"}},
+			Data:       map[string][]byte{engine.AccountsUsernameKey: []byte(edited), engine.AccountsPasswordKey: []byte("good")},
+		})
+		got := []string{string(accounts.Data[engine.AccountsUsernameKey]), string(published.Data["username"]), string(published.Data["password"])}
+		if diff := cmp.Diff([]string{"alice", "alice", "good"}, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
