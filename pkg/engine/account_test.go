@@ -51,9 +51,9 @@ func TestAnotherAccountOrDatabaseIsRefused(t *testing.T) {
 		asks dbv1.AuthSpec
 		says string
 	}{
-		"another account":            {dbv1.AuthSpec{Username: "bob"}, "set it to alice or leave it out"},
-		"another database":           {dbv1.AuthSpec{Database: "bills"}, "set it to orders or leave it out"},
-		"the account's, by its name": {dbv1.AuthSpec{Username: "alice", Database: "alice"}, "set it to orders or leave it out"},
+		"another account":            {dbv1.AuthSpec{Username: "bob"}, "leave it out, and it stays alice, or load"},
+		"another database":           {dbv1.AuthSpec{Database: "bills"}, "leave it out, and it stays orders, or load"},
+		"the account's, by its name": {dbv1.AuthSpec{Username: "alice", Database: "alice"}, "leave it out, and it stays orders, or load"},
 	} {
 		for state, disturb := range map[string]func(scene){
 			"it runs": func(scene) {},

@@ -214,10 +214,11 @@ func databaseRule(engine dbv1.Engine, names string) Rule {
 	}
 }
 
-// isAsMade refuses a name in the spec that is not the one that was made, when that is known.
+// isAsMade refuses a name in the spec that is not the one that was made, when that is known. The API server lets
+// nobody change the name that a spec has, so that setting it right is no remedy.
 func (s *subject) isAsMade(path, name, made string) {
 	if name != "" && made != "" && name != made {
-		s.refuseWith(path, name, fmt.Sprintf("%s; set it to %s or leave it out, or load a dump into a new Database of another name", s.rule.Message, made))
+		s.refuseWith(path, name, fmt.Sprintf("%s; leave it out, and it stays %s, or load a dump into a new Database of another name", s.rule.Message, made))
 	}
 }
 
