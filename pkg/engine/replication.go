@@ -133,28 +133,38 @@ func (p *planner) promotionTrouble(holder string) string {
 	return "instance " + holder + " is not the primary yet"
 }
 
-// whoCanTakeOver names the candidates, and says of each why it cannot take over.
+// whoCanTakeOver names the candidates, and says of each why it cannot take over. Nobody is told to lose data for one
+// that is only fenced.
 func (p *planner) whoCanTakeOver() string {
-	var able, missing []string
+	var able, fenced, missing []string
 	for _, c := range p.election.record.Candidates {
 		switch name := c.Instance; {
 		case !p.hasDataOf(c):
 			missing = append(missing, fmt.Sprintf("%s (%s)", name, p.absence(c)))
+		case p.isFenced(name):
+			fenced = append(fenced, name)
 		default:
 			able = append(able, name)
 		}
 	}
-	switch {
+	var parts []string
+	switch incomplete := len(missing)+len(fenced) > 0; {
 	case len(p.election.record.Candidates) == 0:
 		return "no candidate is recorded; an instance that has the data claims the Lease by itself"
-	case len(missing) == 0:
+	case !incomplete:
 		return "one of " + strings.Join(able, ", ") + " will be"
+	case len(able) > 0:
+		parts = append(parts, "one of "+strings.Join(able, ", ")+" may be")
 	}
-	text := "missing of the candidates: " + strings.Join(missing, ", ")
-	if len(able) > 0 {
-		text = "one of " + strings.Join(able, ", ") + " may be; " + text
+	if len(missing) > 0 {
+		parts = append(parts, "missing of the candidates: "+strings.Join(missing, ", "))
 	}
-	return text + fmt.Sprintf(". If they do not come back, kubectl database failover %s --to INSTANCE --accept-data-loss makes INSTANCE the primary with what it has", p.Database.Name)
+	if len(fenced) > 0 {
+		parts = append(parts, fmt.Sprintf("fenced of the candidates: %s; kubectl database unfence %s lets them take over",
+			strings.Join(fenced, ", "), strings.Join(fenced, " ")))
+		return list(parts)
+	}
+	return list(parts) + fmt.Sprintf(". If they do not come back, kubectl database failover %s --to INSTANCE --accept-data-loss makes INSTANCE the primary with what it has", p.Database.Name)
 }
 
 // absence says why the data of a candidate cannot take part.

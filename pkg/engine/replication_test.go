@@ -114,6 +114,36 @@ func TestWhoIsThePrimary(t *testing.T) {
 	}
 }
 
+// A fenced instance does not take over, and nobody need lose data for that: it can be unfenced.
+func TestFencedInstancesDoNotTakeOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		fenced  string
+		disturb func(scene)
+		says    string
+	}{
+		"all": {
+			"db-0,db-1,db-2", func(scene) {},
+			"nobody is the primary: fenced of the candidates: db-0, db-1, db-2; kubectl database unfence db-0 db-1 db-2 lets them take over",
+		},
+		"the former primary": {
+			"db-0", func(scene) {},
+			"nobody is the primary: one of db-1, db-2 may be; fenced of the candidates: db-0; kubectl database unfence db-0 lets them take over",
+		},
+		"all that are left": {
+			"db-1,db-2", func(s scene) { s.stopped("db-0") },
+			"nobody is the primary: missing of the candidates: db-0 (pod db-0 does not exist yet; if it does not come, kubectl describe statefulset db says why); " +
+				"fenced of the candidates: db-1, db-2; kubectl database unfence db-1 db-2 lets them take over",
+		},
+	} {
+		s := settled(replicated(3)).releaseLease()
+		s.Database.Annotations = map[string]string{naming.AnnotationFenced: c.fenced}
+		c.disturb(s)
+		if got := message(s.plan(), dbv1.ConditionPrimaryAvailable); got != c.says {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
 func TestWhetherReplicationIsHealthy(t *testing.T) {
 	notStreaming := func(name string) func(scene) {
 		return func(s scene) { s.Instances[name].Status.Replication.Streaming = false }
