@@ -268,11 +268,11 @@ func (p *planner) reportFeatures() {
 			meta.RemoveStatusCondition(&p.status.Conditions, kind)
 		}
 	}
-	p.reportProduction()
+	p.reportProduction(gaps)
 }
 
-// reportProduction warns of what a production database should not lack.
-func (p *planner) reportProduction() {
+// reportProduction warns of what a production database should not lack, also where the spec asks for it in vain.
+func (p *planner) reportProduction(gaps map[string]string) {
 	if dbv1.EffectiveProfile(p.Database) != dbv1.ProfileProd {
 		meta.RemoveStatusCondition(&p.status.Conditions, dbv1.ConditionProductionReady)
 		return
@@ -280,6 +280,11 @@ func (p *planner) reportProduction() {
 	var missing []string
 	if !dbv1.BackupEnabled(p.Database) {
 		missing = append(missing, "spec.backup.enabled is false: a lost volume loses the data")
+	}
+	for _, kind := range []string{dbv1.ConditionBackupConfigured, dbv1.ConditionTLSReady} {
+		if gaps[kind] != "" {
+			missing = append(missing, gaps[kind])
+		}
 	}
 	if dbv1.Replicas(p.Database) < 2 {
 		missing = append(missing, "spec.topology.replicas is 1: a lost node is an outage")

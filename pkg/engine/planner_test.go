@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -313,5 +314,36 @@ func TestTheFactsOfAClaimFollowWhatRuns(t *testing.T) {
 	s.Database.Status.CurrentVersion = ""
 	if got := actions(s.plan()); len(got) != 0 {
 		t.Errorf("%v: nothing of this version was ever seen to run", got)
+	}
+}
+
+func TestProductionIsNotReadyWithoutWhatThisReleaseCannotDo(t *testing.T) {
+	complete := func(db *dbv1.Database) {
+		synchronous(3, 1)(db)
+		db.Spec.Profile, db.Spec.Backup = dbv1.ProfileProd, &dbv1.BackupSpec{Enabled: true, Method: dbv1.BackupSnapshot, Schedule: "0 2 * * *"}
+		db.Spec.Storage.Snapshots = true
+		db.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("4Gi")}}
+	}
+	for name, c := range map[string]struct {
+		change func(*dbv1.Database)
+		says   []string
+	}{
+		"a backup, which is not taken": {func(*dbv1.Database) {}, []string{"not supported yet: backups"}},
+		"no backup":                    {func(db *dbv1.Database) { db.Spec.Backup = nil }, []string{"spec.backup.enabled is false"}},
+		"TLS, and nothing is encrypted": {func(db *dbv1.Database) {
+			db.Spec.Networking = &dbv1.NetworkingSpec{TLS: &dbv1.TLSSpec{Enabled: true, CertManager: true}}
+		}, []string{"not supported yet: backups", "not supported yet: networking.tls"}},
+		"one instance, and the rest as is": {func(db *dbv1.Database) { replicated(1)(db); db.Spec.HighAvailability = nil }, []string{"not supported yet: backups", "spec.topology.replicas is 1"}},
+	} {
+		p := settled(complete, c.change).plan()
+		got := message(p, dbv1.ConditionProductionReady)
+		if condition(p, dbv1.ConditionProductionReady) != "False MissingForProduction" {
+			t.Errorf("%s: ProductionReady is %s: %s", name, condition(p, dbv1.ConditionProductionReady), got)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %q is not in: %s", name, want, got)
+			}
+		}
 	}
 }
