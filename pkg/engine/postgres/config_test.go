@@ -169,9 +169,10 @@ func TestGapsAreNeverSilent(t *testing.T) {
 		condition string
 		blocking  bool
 	}{
-		"TLS":    {func(db *dbv1.Database) { db.Spec.Networking = &dbv1.NetworkingSpec{TLS: &dbv1.TLSSpec{Enabled: true}} }, dbv1.ConditionTLSReady, false},
-		"backup": {func(db *dbv1.Database) { db.Spec.Backup = &dbv1.BackupSpec{Enabled: true} }, dbv1.ConditionBackupConfigured, false},
-		"Consul": {func(db *dbv1.Database) { db.Spec.Auth = &dbv1.AuthSpec{Consul: &dbv1.ConsulSpec{Enabled: true}} }, dbv1.ConditionConsulSynced, false},
+		"TLS":           {func(db *dbv1.Database) { db.Spec.Networking = &dbv1.NetworkingSpec{TLS: &dbv1.TLSSpec{Enabled: true}} }, dbv1.ConditionTLSReady, false},
+		"backup":        {func(db *dbv1.Database) { db.Spec.Backup = &dbv1.BackupSpec{Enabled: true} }, dbv1.ConditionBackupConfigured, false},
+		"a last backup": {func(db *dbv1.Database) { db.Spec.Lifecycle.DeletionPolicy = dbv1.DeletionSnapshot }, dbv1.ConditionBackupConfigured, false},
+		"Consul":        {func(db *dbv1.Database) { db.Spec.Auth = &dbv1.AuthSpec{Consul: &dbv1.ConsulSpec{Enabled: true}} }, dbv1.ConditionConsulSynced, false},
 		"rotation": {func(db *dbv1.Database) {
 			db.Spec.Auth = &dbv1.AuthSpec{RotationPolicy: &dbv1.RotationPolicy{Enabled: true}}
 		}, dbv1.ConditionRotationReady, false},

@@ -106,6 +106,8 @@ func (Engine) Gaps(db *dbv1.Database) []engine.Gap {
 	spec := &db.Spec
 	gap(dbv1.TLSEnabled(db), dbv1.ConditionTLSReady, "networking.tls", "connections are not encrypted")
 	gap(dbv1.BackupEnabled(db), dbv1.ConditionBackupConfigured, "backups", "none is taken; take your own with pg_dump")
+	gap(dbv1.EffectiveDeletionPolicy(db) == dbv1.DeletionSnapshot, dbv1.ConditionBackupConfigured, "the last backup of lifecycle.deletionPolicy Snapshot",
+		"a deletion waits until the policy is Retain or Delete, or annotation "+naming.AnnotationSkipFinalBackup+" is true")
 	gap(dbv1.BackupEnabled(db) && (dbv1.MethodOf(db) == dbv1.BackupWAL || dbv1.MethodOf(db) == dbv1.BackupIncremental),
 		dbv1.ConditionContinuousArchiving, "the archive of the write-ahead log", "nothing is archived")
 	gap(dbv1.Consul(db) != nil, dbv1.ConditionConsulSynced, "auth.consul", "the credentials are in Secret "+naming.Credentials(db.Name)+" alone")

@@ -93,8 +93,9 @@ func TestWhatIsNotBuiltIsExplainedAsThat(t *testing.T) {
 		"spec.observability.tracing": spec(func(s *dbv1.DatabaseSpec) {
 			s.Observability = &dbv1.ObservabilitySpec{Tracing: &dbv1.TracingSpec{Enabled: true}}
 		}),
-		"spec.lifecycle.hibernated": spec(func(s *dbv1.DatabaseSpec) { s.Lifecycle.Hibernated = true }),
-		"spec.lifecycle.paused":     spec(func(s *dbv1.DatabaseSpec) { s.Lifecycle.Paused = true }),
+		"spec.lifecycle.hibernated":     spec(func(s *dbv1.DatabaseSpec) { s.Lifecycle.Hibernated = true }),
+		"spec.lifecycle.deletionPolicy": spec(func(s *dbv1.DatabaseSpec) { s.Lifecycle.DeletionPolicy = dbv1.DeletionSnapshot }),
+		"spec.lifecycle.paused":         spec(func(s *dbv1.DatabaseSpec) { s.Lifecycle.Paused = true }),
 		"spec.storage.autoGrow": spec(func(s *dbv1.DatabaseSpec) {
 			s.Storage = &dbv1.StorageSpec{AutoGrow: &dbv1.AutoGrowSpec{Enabled: true}}
 		}),

@@ -23,7 +23,8 @@ type LifecycleSpecApplyConfiguration struct {
 	// What happens to the data when the Database is deleted: Retain keeps volumes, credentials
 	// and backups; Snapshot takes a last backup first; Delete removes volumes and credentials. Delete
 	// also removes the volumes of instances that go while the Database lives, when topology.replicas is lowered.
-	// Default: Retain. Not in this release: backups, so that with Snapshot the deletion waits, and says so.
+	// Default: Retain. Not in this release: backups, so that with Snapshot the deletion waits; condition
+	// BackupConfigured says so before.
 	DeletionPolicy *databasev1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
