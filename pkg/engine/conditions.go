@@ -22,14 +22,11 @@ func (p *planner) instanceTrouble(name string) string {
 		return ""
 	}
 	pod := p.Pods[name]
-	if pod == nil && p.PodFailures[name] != "" {
-		return "pod " + name + " cannot be made: " + p.PodFailures[name]
-	}
 	if pod == nil {
-		return "pod " + name + " does not exist yet; if it does not come, kubectl describe statefulset " + p.Database.Name + " says why"
+		return p.absentPod(name)
 	}
 	if why := podTrouble(pod); why != "" {
-		return "pod " + name + ": " + why
+		return "pod " + name + ": " + why + p.whilePaused()
 	}
 	report := p.report(name)
 	switch {
@@ -41,10 +38,40 @@ func (p *planner) instanceTrouble(name string) string {
 	return "instance " + name + " is " + string(report.Phase)
 }
 
+// absentPod is why an instance has no pod.
+func (p *planner) absentPod(name string) string {
+	switch {
+	case p.PodFailures[name] != "":
+		return "pod " + name + " cannot be made: " + p.PodFailures[name] + p.whilePaused()
+	case p.Database.Spec.Lifecycle.Paused && !p.isAskedFor(name):
+		return "pod " + name + " does not exist" + p.whilePaused()
+	}
+	return "pod " + name + " does not exist yet; if it does not come, kubectl describe statefulset " + p.Database.Name + " says why" + p.whilePaused()
+}
+
+// isAskedFor is true when there is a StatefulSet that is to make the pod of an instance.
+func (p *planner) isAskedFor(name string) bool {
+	for _, group := range p.shape.Groups {
+		set := p.StatefulSets[group.Name]
+		if ordinal, ok := ordinalIn(group, name); ok && set != nil && set.Spec.Replicas != nil && ordinal < *set.Spec.Replicas {
+			return true
+		}
+	}
+	return false
+}
+
+// whilePaused ends a message about what may wait for the operator: while it is paused, it will not come.
+func (p *planner) whilePaused() string {
+	if !p.Database.Spec.Lifecycle.Paused {
+		return ""
+	}
+	return "; nothing is made or changed while spec.lifecycle.paused is true"
+}
+
 // silence is why there is no report to go by.
 func (p *planner) silence(name string) string {
 	if !p.isMute(name) {
-		return "instance " + name + " has not reported yet"
+		return "instance " + name + " has not reported yet" + p.whilePaused()
 	}
 	return fmt.Sprintf("the agent of instance %s cannot report: its token is of a ServiceAccount %s that was deleted. "+
 		"The database goes on, but what it is like is not known. The kubelet renews the token within an hour; deleting pod %s renews it at once.",
@@ -76,7 +103,7 @@ func (p *planner) reportCredentials() {
 	}
 	if !p.isPublished() {
 		p.condition(dbv1.ConditionCredentialsSynced, no, dbv1.ReasonCredentialsPending,
-			"Secret "+naming.Credentials(p.Database.Name)+" is being made")
+			"Secret "+naming.Credentials(p.Database.Name)+" is being made"+p.whilePaused())
 		return
 	}
 	// The primary's agent makes accounts; those of replicas come with the data.
@@ -327,7 +354,7 @@ func (p *planner) instanceStaleness(name string) (reason, message string) {
 		return "", ""
 	}
 	if report.AppliedConfigHash != confighash.ConfigHash(p.shape.Config) {
-		return dbv1.ReasonConfigPending, "instance " + name + " has not read the configuration yet"
+		return dbv1.ReasonConfigPending, "instance " + name + " has not read the configuration yet" + p.whilePaused()
 	}
 	return "", ""
 }

@@ -197,6 +197,9 @@ func (p *planner) reportStorage() {
 
 func (p *planner) unbound(name string) (reason, message string) {
 	claim := naming.Claim(name)
+	if p.Claims[claim] == nil && p.Database.Spec.Lifecycle.Paused {
+		return dbv1.ReasonVolumePending, "volume " + claim + " does not exist" + p.whilePaused()
+	}
 	if p.Claims[claim] == nil || p.Claims[claim].Status.Phase != corev1.ClaimBound {
 		return dbv1.ReasonVolumePending, "volume " + claim + " is not bound; kubectl describe pvc " + claim + " says why"
 	}
@@ -212,6 +215,9 @@ func (p *planner) resizing(name string) (reason, message string) {
 		return "", ""
 	}
 	message = fmt.Sprintf("volume %s grows from %s to %s", claim.Name, has.String(), want.String())
+	if asked.Cmp(*want) < 0 {
+		message += p.whilePaused()
+	}
 	for i := range claim.Status.Conditions {
 		c := &claim.Status.Conditions[i]
 		if c.Status != corev1.ConditionTrue {
