@@ -43,7 +43,7 @@ func (c *Controller) report(ctx context.Context, db *dbv1.Database, status *dbv1
 		return fmt.Errorf("write the status: %w", err)
 	}
 	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Database"].resource, written)
-	for _, e := range engine.Transitions(&db.Status, status) {
+	for _, e := range engine.Transitions(&db.Status, status, engine.FencedInstances(db)...) {
 		c.recorder.Eventf(db, nil, e.Type, e.Reason, e.Action, "%s", shorten(e.Message))
 	}
 	return nil

@@ -22,9 +22,9 @@ type Event struct {
 	Message string
 }
 
-// Transitions are the events of going from one status to the next. Nothing is said twice: an
-// event stands for a change that was written.
-func Transitions(before, after *dbv1.DatabaseStatus) []Event {
+// Transitions are the events of going from one status to the next, while these instances are fenced. Nothing is said
+// twice: an event stands for a change that was written.
+func Transitions(before, after *dbv1.DatabaseStatus, fenced ...string) []Event {
 	var events []Event
 	say := func(kind, reason, message string) {
 		events = append(events, Event{Type: kind, Reason: reason, Action: "Sync", Message: message})
@@ -41,7 +41,7 @@ func Transitions(before, after *dbv1.DatabaseStatus) []Event {
 	events = append(events, electionEvents(before, after)...)
 	phaseEvents(before, after, say)
 	for _, c := range after.Conditions {
-		planned := c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover)
+		planned := c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover) || isFencedAway(before.Primary, c, fenced)
 		// What stands against everything is said of many conditions, and once as an event.
 		repeated := c.Type != dbv1.ConditionProvisioned && c.Message == messageOf(after, dbv1.ConditionProvisioned)
 		if warns(before, c) && !planned && !repeated {
@@ -90,6 +90,12 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 		return old != nil && old.Status == metav1.ConditionTrue
 	}
 	return true
+}
+
+// isFencedAway is true when there is no primary because a person fenced the last one: that is what they asked for.
+func isFencedAway(was *dbv1.PrimaryStatus, c metav1.Condition, fenced []string) bool {
+	return c.Type == dbv1.ConditionPrimaryAvailable && was != nil && slices.Contains(fenced, was.Name) &&
+		(c.Reason == dbv1.ReasonFailingOver || c.Reason == dbv1.ReasonInstanceNotReady)
 }
 
 func warningReason(c metav1.Condition) string {

@@ -368,6 +368,39 @@ func TestFailoverIsToldOnceAndASwitchoverIsNone(t *testing.T) {
 	}
 }
 
+// Who fences the primary is not warned of what comes of it.
+func TestAFenceOfThePrimaryIsNoFailureOfIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		disturb func(scene)
+		want    string
+	}{
+		"its engine stops":      {func(s scene) { s.isNotReady("db-0", "The instance is fenced") }, "InstanceNotReady"},
+		"it released the Lease": {func(s scene) { s.isNotReady("db-0", "The instance is fenced").releaseLease() }, "FailoverStarted"},
+	} {
+		s := settled(replicated(3))
+		was := s.plan().Status
+		c.disturb(s)
+		is := s.plan().Status
+		warnings := func(fenced ...string) []string {
+			var out []string
+			for _, e := range engine.Transitions(&was, &is, fenced...) {
+				if e.Type == "Warning" {
+					out = append(out, e.Reason)
+				}
+			}
+			return out
+		}
+		if got := warnings("db-0"); got != nil {
+			t.Errorf("%s: %v", name, got)
+		}
+		for _, fenced := range [][]string{nil, {"db-1"}} {
+			if diff := cmp.Diff([]string{c.want}, warnings(fenced...)); diff != "" {
+				t.Errorf("%s, and fenced is %v: %s", name, fenced, diff)
+			}
+		}
+	}
+}
+
 func TestARecordWithUnknownHolderNamesIsNoPanic(t *testing.T) {
 	s := settled(replicated(2))
 	s.setRecord(record.Record{Candidates: []record.Candidate{{Name: "gone", Instance: "db-9"}}})
