@@ -76,9 +76,9 @@ func (c *cli) setOneFenced(ctx context.Context, clients *clients, instance strin
 	}
 	done, state := "unfenced: its engine starts again", "not fenced"
 	if fenced {
-		done, state = "fenced: its engine stays down until `kubectl database unfence "+instance+" -n "+clients.namespace+"`", "fenced"
+		done, state = "is being fenced: its engine stops, and stays down until `kubectl database unfence "+instance+" -n "+clients.namespace+"`", "fenced"
 	}
-	changed := false
+	var changed *dbv1.Database
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		changed, err = writeFence(ctx, clients, dbi.Spec.DatabaseName, instance, fenced)
 		return err
@@ -86,22 +86,48 @@ func (c *cli) setOneFenced(ctx context.Context, clients *clients, instance strin
 	switch {
 	case err != nil:
 		return clients.explain(ctx, err, dbi.Spec.DatabaseName)
-	case !changed:
+	case changed == nil:
 		return c.say("%s/%s is %s already", dbv1.Resource("databaseinstances"), instance, state)
+	case fenced:
+		done += consequence(ctx, clients, changed)
 	}
 	return c.say("%s/%s %s", dbv1.Resource("databaseinstances"), instance, done)
 }
 
-// writeFence changes the list of fenced instances, unless somebody else changed the Database meanwhile.
-func writeFence(ctx context.Context, clients *clients, database, instance string, fenced bool) (changed bool, err error) {
+// consequence says that too few instances are left for writes, "" when enough are. Whoever may not see them is told
+// nothing.
+func consequence(ctx context.Context, clients *clients, db *dbv1.Database) string {
+	all, err := clients.Databases.DatabaseV1().DatabaseInstances(db.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return ""
+	}
+	left, fenced := 0, engine.FencedInstances(db)
+	for i := range all.Items {
+		dbi := &all.Items[i]
+		if dbi.Spec.DatabaseName == db.Name && dbi.Status.Ready && !slices.Contains(fenced, dbi.Name) {
+			left++
+		}
+	}
+	switch wait := int(dbv1.HighAvailability(db).SynchronousReplicas); {
+	case left == 0:
+		return "; no other instance serves, so nothing takes writes until then"
+	case left <= wait:
+		return fmt.Sprintf("; %d more serve, and each write must reach the primary and %d others, so writes wait until then", left, wait)
+	}
+	return ""
+}
+
+// writeFence changes the list of fenced instances, unless somebody else changed the Database meanwhile. It returns
+// the Database if it changed it.
+func writeFence(ctx context.Context, clients *clients, database, instance string, fenced bool) (*dbv1.Database, error) {
 	databases := clients.Databases.DatabaseV1().Databases(clients.namespace)
 	db, err := databases.Get(ctx, database, metav1.GetOptions{})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	names := engine.FencedInstances(db)
 	if slices.Contains(names, instance) == fenced {
-		return false, nil
+		return nil, nil //nolint:nilnil // nothing was to be changed
 	}
 	if fenced {
 		names = append(names, instance)
@@ -117,10 +143,9 @@ func writeFence(ctx context.Context, clients *clients, database, instance string
 		"resourceVersion": db.ResourceVersion, "annotations": map[string]any{naming.AnnotationFenced: value},
 	}})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	_, err = databases.Patch(ctx, database, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-	return err == nil, err
+	return databases.Patch(ctx, database, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 }
 
 // completeInstances completes names of instances that are not on the command line yet.

@@ -123,7 +123,7 @@ func TestFencesAreSetAndLifted(t *testing.T) {
 	s.instance("orders-0", "orders")
 	s.instance("orders-1", "orders")
 	fenced := func() string { return s.database().Annotations[naming.AnnotationFenced] }
-	s.expect(exitOK, "databaseinstances.db.platform.io/orders-1 fenced: its engine stays down", "", "fence", "orders-1")
+	s.expect(exitOK, "databaseinstances.db.platform.io/orders-1 is being fenced: its engine stops, and stays down until", "", "fence", "orders-1")
 	s.expect(exitOK, "orders-1 is fenced already", "", "fence", "orders-1", "orders-0")
 	if got := fenced(); got != "orders-0,orders-1" {
 		t.Errorf("fenced is %q", got)
@@ -141,6 +141,39 @@ func TestFencesAreSetAndLifted(t *testing.T) {
 	s.expect(exitUsage, "", "the name of an instance is missing", "fence")
 }
 
+// Who fences so many instances that writes stop learns it at once.
+func TestAFenceThatStopsWritesSaysSo(t *testing.T) {
+	s := newShell(t, "shop/orders")
+	for _, name := range []string{"orders-0", "orders-1", "orders-2", "orders-3"} {
+		s.instance(name, "orders")
+		s.serves(name, name != "orders-3")
+	}
+	s.instance("other-0", "other")
+	s.serves("other-0", true)
+	db := s.database()
+	db.Spec.HighAvailability = &dbv1.HighAvailabilitySpec{SynchronousReplicas: 1}
+	if _, err := s.databases.DatabaseV1().Databases("shop").Update(s.Context(), db, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(exitOK, "`kubectl database unfence orders-0 -n shop`\n", "", "fence", "orders-0")
+	s.expect(exitOK, "-n shop`; 1 more serve, and each write must reach the primary and 1 others, so writes wait until then\n", "", "fence", "orders-1")
+	s.expect(exitOK, "-n shop`; no other instance serves, so nothing takes writes until then\n", "", "fence", "orders-2")
+}
+
+// serves sets what an instance says of itself.
+func (s *shell) serves(name string, ready bool) {
+	s.Helper()
+	instances := s.databases.DatabaseV1().DatabaseInstances("shop")
+	dbi, err := instances.Get(s.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	dbi.Status.Ready = ready
+	if _, err := instances.Update(s.Context(), dbi, metav1.UpdateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // Two people who fence at once must not lose one of the fences.
 func TestAFenceIsWrittenAgainWhenSomebodyWasFaster(t *testing.T) {
 	s := newShell(t, "shop/orders")
@@ -156,7 +189,7 @@ func TestAFenceIsWrittenAgainWhenSomebodyWasFaster(t *testing.T) {
 		}
 		return false, nil, nil
 	})
-	s.expect(exitOK, "orders-0 fenced", "", "fence", "orders-0")
+	s.expect(exitOK, "orders-0 is being fenced", "", "fence", "orders-0")
 }
 
 func TestInstancesAreCompleted(t *testing.T) {
