@@ -76,7 +76,7 @@ func (c *cli) setOneFenced(ctx context.Context, clients *clients, instance strin
 	}
 	done, state := "unfenced: its engine starts again", "not fenced"
 	if fenced {
-		done, state = "is being fenced: its engine stops, and stays down until `kubectl database unfence "+instance+" -n "+clients.namespace+"`", "fenced"
+		done, state = "is being fenced: its engine stops, and stays down until `kubectl database unfence "+instance+" -n "+clients.namespace+"`", "fenced already"
 	}
 	var changed *dbv1.Database
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
@@ -87,7 +87,7 @@ func (c *cli) setOneFenced(ctx context.Context, clients *clients, instance strin
 	case err != nil:
 		return clients.explain(ctx, err, dbi.Spec.DatabaseName)
 	case changed == nil:
-		return c.say("%s/%s is %s already", dbv1.Resource("databaseinstances"), instance, state)
+		return c.say("%s/%s is %s", dbv1.Resource("databaseinstances"), instance, state)
 	case fenced:
 		done += consequence(ctx, clients, changed)
 	}

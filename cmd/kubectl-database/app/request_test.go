@@ -129,7 +129,7 @@ func TestFencesAreSetAndLifted(t *testing.T) {
 		t.Errorf("fenced is %q", got)
 	}
 	s.expect(exitOK, "orders-1 unfenced", "", "unfence", "orders-1")
-	s.expect(exitOK, "orders-1 is not fenced already", "", "unfence", "orders-1")
+	s.expect(exitOK, "orders-1 is not fenced\n", "", "unfence", "orders-1")
 	if got := fenced(); got != "orders-0" {
 		t.Errorf("fenced is %q", got)
 	}
