@@ -202,3 +202,17 @@ func TestEveryStringListAndMapHasAMaximum(t *testing.T) {
 		})
 	}
 }
+
+// kubectl get shows what runs; an upgrade that is only wished for would look done.
+func TestTheVersionColumnIsWhatRuns(t *testing.T) {
+	crd := crds(t)["Database"]
+	for _, column := range slices.Concat(crd.Spec.AdditionalPrinterColumns, crd.Spec.Versions[0].AdditionalPrinterColumns) {
+		if column.Name == "Version" {
+			if column.JSONPath != ".status.currentVersion" {
+				t.Errorf("column Version shows %s", column.JSONPath)
+			}
+			return
+		}
+	}
+	t.Error("there is no column Version")
+}
