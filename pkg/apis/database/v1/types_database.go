@@ -164,8 +164,9 @@ type DatabaseSpec struct {
 
 	// Requests and limits of the database container. Default: by profile (dev 100m CPU and 256Mi, standard
 	// 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine
-	// settings are derived from the memory limit.
+	// settings are derived from the memory limit. Claims of devices are refused.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.claims) || size(self.claims) == 0",message="spec.resources.claims must be left out, because the operator makes no claims of devices for its pods; ask for extended resources in spec.resources.limits, or choose nodes with spec.scheduling.nodeSelector"
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
 	// How clients reach the database: Service type, port, TLS. Default: a ClusterIP Service

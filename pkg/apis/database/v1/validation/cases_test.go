@@ -219,6 +219,9 @@ var ruleCases = []ruleCase{
 	{rule: "auto-grow-max", wrong: "growing up to less than the size", at: "spec.storage.autoGrow.maxSize", bad: grow(dbv1.AutoGrowSpec{MaxSize: quantity("5Gi")})},
 	{rule: "resources", wrong: "a request above its limit", at: "spec.resources.requests[memory]", bad: requests(corev1.ResourceRequirements{Requests: memory("2Gi"), Limits: memory("1Gi")})},
 	{rule: "resources", wrong: "a negative request", at: "spec.resources.requests[memory]", detail: "must not be negative; remove it for the profile's default", bad: requests(corev1.ResourceRequirements{Requests: memory("-1Gi"), Limits: memory("1Gi")})},
+	{rule: "resource-claims", wrong: "a claim of a device", at: "spec.resources.claims", bad: spec(func(s *dbv1.DatabaseSpec) {
+		s.Resources = &corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "gpu"}}}
+	})},
 	{rule: "resources-memory", wrong: "a limit without its unit", at: "spec.resources.limits[memory]", bad: requests(corev1.ResourceRequirements{Limits: memory("2")})},
 
 	{rule: "port-agent", wrong: "the agent's port", at: "spec.networking.port", bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 8008} })},

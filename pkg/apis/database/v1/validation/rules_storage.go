@@ -127,6 +127,17 @@ var storageRules = []Rule{
 		},
 	},
 	{
+		ID: "resource-claims", Paths: []string{"spec.resources"},
+		CEL: `!has(self.claims) || size(self.claims) == 0`,
+		Message: "spec.resources.claims must be left out, because the operator makes no claims of devices for its pods; " +
+			"ask for extended resources in spec.resources.limits, or choose nodes with spec.scheduling.nodeSelector",
+		Check: func(s *subject) {
+			if r := s.spec.Resources; r != nil && len(r.Claims) > 0 {
+				s.refuse(true, "spec.resources.claims", r.Claims[0].Name)
+			}
+		},
+	},
+	{
 		ID: "resources-memory",
 		Message: "spec.resources must leave the database container at least 64Mi of memory, because no engine runs in less; " +
 			`check the unit: "1Gi" is a gibibyte, "1" is a byte`,

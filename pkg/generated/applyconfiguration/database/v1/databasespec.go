@@ -39,7 +39,7 @@ type DatabaseSpecApplyConfiguration struct {
 	Storage *StorageSpecApplyConfiguration `json:"storage,omitempty"`
 	// Requests and limits of the database container. Default: by profile (dev 100m CPU and 256Mi, standard
 	// 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine
-	// settings are derived from the memory limit.
+	// settings are derived from the memory limit. Claims of devices are refused.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// How clients reach the database: Service type, port, TLS. Default: a ClusterIP Service
 	// on the engine's port, without TLS.
