@@ -157,6 +157,14 @@ func requests(r corev1.ResourceRequirements) func(*dbv1.Database) {
 	return spec(func(s *dbv1.DatabaseSpec) { s.Resources = &r })
 }
 
+func scheduling(where dbv1.SchedulingSpec) func(*dbv1.Database) {
+	return spec(func(s *dbv1.DatabaseSpec) { s.Scheduling = &where })
+}
+
+func tolerates(t corev1.Toleration) func(*dbv1.Database) {
+	return scheduling(dbv1.SchedulingSpec{Tolerations: []corev1.Toleration{t}})
+}
+
 func topology(m dbv1.TopologyMode, replicas, shards int32) func(*dbv1.DatabaseSpec) {
 	return func(s *dbv1.DatabaseSpec) {
 		s.Topology = dbv1.TopologySpec{Mode: m, Replicas: replicas, Shards: shards}
@@ -317,6 +325,17 @@ var ruleCases = []ruleCase{
 	{rule: "tracing-endpoint", wrong: "traces that go nowhere", at: "spec.observability.tracing.endpoint", bad: spec(func(s *dbv1.DatabaseSpec) {
 		s.Observability = &dbv1.ObservabilitySpec{Tracing: &dbv1.TracingSpec{Enabled: true}}
 	})},
+
+	{rule: "node-selector", wrong: "a label with spaces", at: "spec.scheduling.nodeSelector[a b c]", detail: "write it as disktype", bad: scheduling(dbv1.SchedulingSpec{NodeSelector: map[string]string{"a b c": "d"}})},
+	{rule: "node-selector", wrong: "a value with spaces", at: "spec.scheduling.nodeSelector[disktype]", detail: "write it as ssd", bad: scheduling(dbv1.SchedulingSpec{NodeSelector: map[string]string{"disktype": "d e"}})},
+	{rule: "toleration", wrong: "an operator that there is not", at: "spec.scheduling.tolerations[0].operator", detail: "set it to Equal, with a value, or to Exists", bad: tolerates(corev1.Toleration{Key: "a", Operator: "Foo"})},
+	{rule: "toleration", wrong: "a key with spaces", at: "spec.scheduling.tolerations[0].key", detail: "as the taint has it", bad: tolerates(corev1.Toleration{Key: "a b", Operator: corev1.TolerationOpExists})},
+	{rule: "toleration", wrong: "no key", at: "spec.scheduling.tolerations[0].key", detail: "operator: Exists, which tolerates every taint", bad: tolerates(corev1.Toleration{Value: "a"})},
+	{rule: "toleration", wrong: "a value with spaces", at: "spec.scheduling.tolerations[0].value", detail: "as the taint has it", bad: tolerates(corev1.Toleration{Key: "a", Value: "b c"})},
+	{rule: "toleration", wrong: "a value of any", at: "spec.scheduling.tolerations[0].value", detail: "remove the value", bad: tolerates(corev1.Toleration{Key: "a", Operator: corev1.TolerationOpExists, Value: "b"})},
+	{rule: "toleration", wrong: "an effect that there is not", at: "spec.scheduling.tolerations[0].effect", detail: "set it to NoSchedule, PreferNoSchedule or NoExecute", bad: tolerates(corev1.Toleration{Key: "a", Effect: "Evict"})},
+	{rule: "toleration", wrong: "seconds without an eviction", at: "spec.scheduling.tolerations[0].effect", detail: "tolerationSeconds", bad: tolerates(corev1.Toleration{Key: "a", Effect: corev1.TaintEffectNoSchedule, TolerationSeconds: new(int64(3))})},
+	{rule: "priority-class", wrong: "a name that no object can have", at: "spec.scheduling.priorityClassName", bad: scheduling(dbv1.SchedulingSpec{PriorityClassName: "NOPE_"})},
 
 	{rule: "setting-name", wrong: "a name with a line break", at: "spec.engineConfig[max\nport]", bad: setting("max\nport", "1")},
 	{rule: "setting-value", wrong: "a value with a line break", at: "spec.engineConfig[work_mem]", bad: setting("work_mem", "4MB\nport = 1")},

@@ -67,7 +67,7 @@ type Rule struct {
 }
 
 // Rules are all rules, by topic.
-var Rules = slices.Concat(identityRules, topologyRules, storageRules, networkingRules, backupRules, restoreRules, authRules, operationRules, configRules)
+var Rules = slices.Concat(identityRules, topologyRules, storageRules, networkingRules, backupRules, restoreRules, authRules, operationRules, schedulingRules, configRules)
 
 // ValidateDatabase is every violation of a Database, ordered by field. It takes any Database, however empty.
 func ValidateDatabase(db *dbv1.Database, context Context) field.ErrorList {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -86,6 +87,24 @@ func TestAllowedTopologiesAreThoseOfTheTable(t *testing.T) {
 		if errs := ValidateDatabase(db, Context{}); len(errs) > 0 {
 			t.Errorf("%+v: %v", allowed, errs)
 		}
+	}
+}
+
+func TestPodsMayBeScheduledAsKubernetesCan(t *testing.T) {
+	db := good(dbv1.PostgreSQL)
+	db.Spec.Scheduling = &dbv1.SchedulingSpec{
+		NodeSelector:      map[string]string{"disktype": "ssd", "example.com/pool": "", "kubernetes.io/arch": "amd64"},
+		PriorityClassName: "system-cluster-critical",
+		Tolerations: []corev1.Toleration{
+			{Operator: corev1.TolerationOpExists},
+			{Key: "example.com/dedicated", Value: "databases"},
+			{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "databases", Effect: corev1.TaintEffectNoSchedule},
+			{Key: "node.kubernetes.io/not-ready", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(30))},
+			{Key: "dedicated", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectPreferNoSchedule},
+		},
+	}
+	if errs := ValidateDatabase(db, Context{}); len(errs) > 0 {
+		t.Error(errs)
 	}
 }
 
