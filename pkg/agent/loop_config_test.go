@@ -120,3 +120,18 @@ func TestARefusedConfigurationIsTriedWhenTheGoodOneDoesNotStart(t *testing.T) {
 		}
 	})
 }
+
+// A new instance has nothing to keep.
+func TestWhatIsKeptWhenAConfigurationIsRefused(t *testing.T) {
+	for current, want := range map[string]string{
+		"":       "The engine has no configuration to start with, until spec.engineConfig is corrected: no such library",
+		"before": "The engine keeps its previous configuration: no such library",
+	} {
+		m := &memory{}
+		m.spec = &dbv1.DatabaseInstanceSpec{ConfigHash: "wanted"}
+		m.config = configFacts{mounted: "wanted", refused: "wanted", refusal: "no such library", current: current, good: current}
+		if c := configCondition(m, step{}); c.Reason != dbv1.ReasonConfigRefused || c.Message != want {
+			t.Errorf("after %q: %s: %s", current, c.Reason, c.Message)
+		}
+	}
+}

@@ -125,6 +125,9 @@ func configCondition(m *memory, next step) metav1.Condition {
 	switch {
 	case wanted != "" && wanted == m.config.refused:
 		c.Reason, c.Message = dbv1.ReasonConfigRefused, "The engine keeps its previous configuration: "+m.config.refusal
+		if m.config.current == "" {
+			c.Message = "The engine has no configuration to start with, until spec.engineConfig is corrected: " + m.config.refusal
+		}
 	case m.mountError != "":
 		c.Message = m.mountError
 	case wanted != m.config.current && wanted != m.config.mounted:
