@@ -22,10 +22,12 @@ import (
 // conflictError: an object of a name that is needed belongs to somebody else. It is left alone.
 type conflictError struct {
 	resource, name, owner string
+	// remedy comes before those that every object has, and ends with "; or ".
+	remedy string
 }
 
 func (e *conflictError) Error() string {
-	return fmt.Sprintf("%s %s belongs to %s and is left alone; delete or rename it, or choose another name for the Database", e.resource, e.name, e.owner)
+	return fmt.Sprintf("%s %s belongs to %s and is left alone; %sdelete or rename it, or choose another name for the Database", e.resource, e.name, e.owner, e.remedy)
 }
 
 // applyAll makes the objects be as they were rendered, in order. Conflicts are gathered, so that

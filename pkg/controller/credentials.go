@@ -90,7 +90,7 @@ func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database, a e
 }
 
 // chosenLogin is the one in a credentials Secret that a user made beforehand, or that outlived
-// its master copy; else a new one.
+// its master copy; else a new one. A Secret that lacks a key is waited for: its owner may yet say who it is to be.
 func (c *Controller) chosenLogin(ctx context.Context, db *dbv1.Database, username string) (engine.Login, error) {
 	live, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).Get(ctx, naming.Credentials(db.Name), metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -98,6 +98,13 @@ func (c *Controller) chosenLogin(ctx context.Context, db *dbv1.Database, usernam
 	}
 	if err == nil && len(live.Data["username"]) > 0 && len(live.Data["password"]) > 0 {
 		return loginIn(db, live, "username", "password")
+	}
+	if err == nil && foreignOwner(live) != "" {
+		conflict := &conflictError{resource: "secrets", name: live.Name, owner: foreignOwner(live)}
+		if metav1.GetControllerOf(live) == nil {
+			conflict.remedy = "give it both keys, username and password, and the account is made with them; or "
+		}
+		return engine.Login{}, conflict
 	}
 	return engine.Login{Username: username, Password: random(passwordBytes)}, nil
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -142,6 +143,37 @@ func TestANameThatIsEditedInTheMasterCopyIsTakenBack(t *testing.T) {
 		got := []string{string(accounts.Data[engine.AccountsUsernameKey]), string(published.Data["username"]), string(published.Data["password"])}
 		if diff := cmp.Diff([]string{"alice", "alice", "good"}, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// Whoever made the Secret of credentials and forgot a key need not delete it: with both keys, it is what is used.
+func TestACredentialsSecretThatLacksAKeyIsWaitedFor(t *testing.T) {
+	for name, data := range map[string]map[string][]byte{
+		"no password": {"username": []byte("alice")}, "no username": {"password": []byte("secret")}, "neither": {"host": []byte("mine")},
+		"an empty password": {"username": []byte("alice"), "password": {}},
+	} {
+		persons := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: "ns"}, Data: data}
+		db, controller := withSecrets(t, persons)
+		secrets := controller.clients.Kube.CoreV1().Secrets("ns")
+		err := controller.createAccounts(t.Context(), db, engine.CreateAccounts{Username: "app"})
+		reason, message := explain(err)
+		if reason != dbv1.ReasonResourceConflict || !strings.Contains(message, "secrets db-credentials") || !strings.Contains(message, "give it both keys, username and password, and the account is made with them; or delete") {
+			t.Errorf("%s: %s: %s", name, reason, message)
+		}
+		if _, err := secrets.Get(t.Context(), "db-accounts", metav1.GetOptions{}); err == nil {
+			t.Fatalf("%s: an account was made all the same", name)
+		}
+		persons.Data = map[string][]byte{"username": []byte("alice"), "password": []byte("secret")}
+		if _, err := secrets.Update(t.Context(), persons, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := controller.createAccounts(t.Context(), db, engine.CreateAccounts{Username: "app"}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		accounts, err := secrets.Get(t.Context(), "db-accounts", metav1.GetOptions{})
+		if err != nil || string(accounts.Data[engine.AccountsUsernameKey]) != "alice" || string(accounts.Data[engine.AccountsPasswordKey]) != "secret" {
+			t.Errorf("%s: %v, %v", name, accounts, err)
 		}
 	}
 }

@@ -143,7 +143,7 @@ func TestAVolumeThatCannotGrowHoldsNothingElseUp(t *testing.T) {
 		"a window opens later":     {nil, time.Hour, time.Minute, nil, ""},
 		"something else fails":     {passing, time.Hour, 0, passing, ""},
 		"something else is denied": {lacking, time.Hour, 0, lacking, dbv1.ReasonForbidden},
-		"something is not ours":    {&conflictError{"pods", "db-0", "another"}, 3 * time.Second, 3 * time.Second, nil, dbv1.ReasonResourceConflict},
+		"something is not ours":    {&conflictError{resource: "pods", name: "db-0", owner: "another"}, 3 * time.Second, 3 * time.Second, nil, dbv1.ReasonResourceConflict},
 	} {
 		plan := grows(refusing{"data-db-0": stuck, "data-db-1": stuck, "db-0": c.pod})
 		plan.actions, plan.requeue = []engine.Action{engine.Annotate{Resource: engine.Pods, Name: "db-0"}}, c.requeue
