@@ -98,3 +98,23 @@ func TestTheOnlyReplicaIsRestarted(t *testing.T) {
 	s.Database.Status = s.plan().Status
 	follow(t, s, []step{{"its pod goes by itself", func(s scene) { s.stopped("db-1") }, dbv1.PhaseDegraded, "False InstanceNotReady"}})
 }
+
+// Whoever lost the volume must not wait for an update to end.
+func TestAnInstanceThatFailedIsNotBeingUpdated(t *testing.T) {
+	lost := func(phase dbv1.InstancePhase) func(scene) {
+		return func(s scene) {
+			s.isNotReady("db-0", "The volume is empty").Instances["db-0"].Status.Phase = phase
+			s.Instances["db-0"].Status.AppliedConfigHash, s.Instances["db-0"].Status.SystemID = "", ""
+		}
+	}
+	for name, c := range map[string]step{
+		"it failed":   {"", lost(dbv1.InstanceFailed), dbv1.PhaseDegraded, "False InstanceNotReady"},
+		"it starts":   {"", lost(dbv1.InstanceStarting), dbv1.PhaseUpdating, "False InstanceNotReady"},
+		"its setting": {"", func(s scene) { s.Instances["db-0"].Status.AppliedConfigHash = "before" }, dbv1.PhaseUpdating, "True AsExpected"},
+	} {
+		s := settled()
+		s.Database.Status = s.plan().Status
+		c.what = name
+		follow(t, s, []step{c})
+	}
+}

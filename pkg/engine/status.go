@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -344,9 +345,17 @@ func (p *planner) cannotBeMade() bool {
 	return !p.wasProvisioned() && (p.identity.foreign != "" || p.blocked())
 }
 
+// isUpdating is true while a change is on its way. An instance that does not start, as one that lost its volume, reads no
+// configuration either, and no update mends it.
 func (p *planner) isUpdating() bool {
-	why := p.reasonOf(dbv1.ConditionUpToDate)
-	return why == dbv1.ReasonRestarting || why == dbv1.ReasonConfigPending
+	failed := func(name string) bool { r := p.report(name); return r != nil && r.Phase == dbv1.InstanceFailed }
+	switch p.reasonOf(dbv1.ConditionUpToDate) {
+	case dbv1.ReasonRestarting:
+		return true
+	case dbv1.ReasonConfigPending:
+		return !slices.ContainsFunc(p.shape.InstanceNames(), failed)
+	}
+	return false
 }
 
 // isBeingMade is true until the first instances serve.
