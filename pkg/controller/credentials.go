@@ -73,6 +73,11 @@ func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database, a e
 	if err != nil {
 		return err
 	}
+	if live.Annotations[naming.AnnotationDatabaseUID] == string(db.UID) {
+		if live, err = c.mendAccounts(ctx, db, live); err != nil {
+			return err
+		}
+	}
 	if len(live.Data[engine.AccountsPasswordKey]) == 0 {
 		return &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (it has no key " + engine.AccountsPasswordKey + ")"}
 	}
@@ -171,9 +176,8 @@ func loginIn(db *dbv1.Database, secret *corev1.Secret, usernameKey, passwordKey 
 }
 
 // mendAccounts puts back what somebody took from the master copy: the name of the account that was made, and the
-// password, which is the published one, its last copy, if there is one. It is true when it wrote: the watch event
-// brings the sync that publishes.
-func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accounts *corev1.Secret) (bool, error) {
+// password, which is the published one, its last copy, if there is one. It returns what it wrote, else what it got.
+func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accounts *corev1.Secret) (*corev1.Secret, error) {
 	data := map[string][]byte{}
 	if made := accounts.Annotations[naming.AnnotationUsername]; made != "" && made != string(accounts.Data[engine.AccountsUsernameKey]) {
 		data[engine.AccountsUsernameKey] = []byte(made)
@@ -181,12 +185,12 @@ func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accoun
 	if len(accounts.Data[engine.AccountsPasswordKey]) == 0 {
 		login, err := c.chosenLogin(ctx, db, "")
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		data[engine.AccountsPasswordKey] = []byte(login.Password)
 	}
 	if len(data) == 0 {
-		return false, nil
+		return accounts, nil
 	}
 	// No server-side apply: it would take away the password of replicas, which another one applied.
 	patch, err := json.Marshal(map[string]any{
@@ -194,15 +198,15 @@ func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accoun
 		"data":     data,
 	})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	written, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).
 		Patch(ctx, accounts.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: naming.FieldManager})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
-	return true, nil
+	return written, nil
 }
 
 // publishCredentials derives the credentials Secret from the master copy, in one atomic write.
@@ -212,7 +216,9 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 	if err != nil {
 		return err
 	}
-	if mended, err := c.mendAccounts(ctx, db, accounts); mended || err != nil {
+	mended, err := c.mendAccounts(ctx, db, accounts)
+	if err != nil || mended != accounts {
+		// The source that was planned is the Secret before; the watch event brings the sync that publishes.
 		return err
 	}
 	login, err := loginIn(db, accounts, engine.AccountsUsernameKey, engine.AccountsPasswordKey)
