@@ -22,7 +22,7 @@ import (
 // observe gathers all that a plan may depend on. It reads caches; the API server is asked for what
 // no cache has and is rarely needed: claims of the expected names that are not
 // labelled as ours (a StatefulSet would use them without asking, or somebody took the labels
-// away), and pods likewise; the agents' ServiceAccount, when there are agents and it is not seen;
+// away), and pods likewise; Services of one that is paused; the agents' ServiceAccount, when there are agents and it is not seen;
 // whether the namespace is going, when the Database is, and what else is to be deleted with it; and why a pod is not
 // made, when it is not.
 func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Observation, error) {
@@ -59,6 +59,9 @@ func (c *Controller) observe(ctx context.Context, db *dbv1.Database) (*engine.Ob
 	if db.DeletionTimestamp != nil {
 		return o, c.observeDeletion(ctx, o)
 	}
+	if o.MissingServices, err = c.observeMissingServices(ctx, o); err != nil {
+		return nil, err
+	}
 	o.Cordoned = c.cordoned(o.Pods)
 	o.PodFailures = c.observePodFailures(ctx, o)
 	return o, c.observeUnlabelledClaims(ctx, o, c.instanceNames(db))
@@ -78,6 +81,28 @@ func (c *Controller) observeServiceAccount(ctx context.Context, o *engine.Observ
 		return nil, fmt.Errorf("get service account %s: %w", name, err)
 	}
 	return live, nil
+}
+
+// observeMissingServices looks for the Services of a Database that is paused: of another, they are put back.
+func (c *Controller) observeMissingServices(ctx context.Context, o *engine.Observation) (missing []string, err error) {
+	db := o.Database
+	if !db.Spec.Lifecycle.Paused || len(o.StatefulSets) == 0 {
+		return nil, nil
+	}
+	services := c.kinds["Service"]
+	for _, name := range []string{naming.Service(db.Name), naming.ReadOnlyService(db.Name), naming.HeadlessService(db.Name)} {
+		if services.cached(db.Namespace, name) != nil {
+			continue
+		}
+		// One that only lost its labels leads to the pods as before.
+		switch _, err := services.client(db.Namespace).get(ctx, name); {
+		case apierrors.IsNotFound(err):
+			missing = append(missing, name)
+		case err != nil:
+			return nil, fmt.Errorf("get service %s: %w", name, err)
+		}
+	}
+	return missing, nil
 }
 
 // observeDeletion looks up what a deletion depends on. Policy Delete promises that nothing stays, and so looks by name,

@@ -45,6 +45,8 @@ type Observation struct {
 	// Secrets has metadata only: the operator does not hold what is in them.
 	Secrets map[string]*metav1.PartialObjectMetadata
 	Budgets map[string]*policyv1.PodDisruptionBudget
+	// MissingServices are those that a paused Database should have and has not.
+	MissingServices []string
 	// Cordoned are the nodes of the pods that take no new pods. Where nodes cannot be seen, none is.
 	Cordoned map[string]bool
 	// Lease is the one of the primary, nil when there is none as far as is known.

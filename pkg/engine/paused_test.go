@@ -50,3 +50,19 @@ func TestWhatWaitsForTheEndOfAPauseSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// A Service that is deleted during a pause is not put back: clients reach nothing, whatever the instances say.
+func TestAServiceThatIsMissedDuringAPauseIsNamed(t *testing.T) {
+	s := settled(func(db *dbv1.Database) { db.Spec.Lifecycle.Paused = true })
+	if got := condition(s.plan(), dbv1.ConditionReady); got != "True AsExpected" {
+		t.Errorf("with all of them, Ready is %s", got)
+	}
+	s.MissingServices = []string{"db", "db-ro"}
+	p := s.plan()
+	const want = "missing are the Services db, db-ro; nothing is made or changed while spec.lifecycle.paused is true"
+	for _, kind := range []string{dbv1.ConditionProvisioned, dbv1.ConditionReady} {
+		if got := condition(p, kind); got != "False Paused" || message(p, kind) != want {
+			t.Errorf("%s is %s: %s", kind, got, message(p, kind))
+		}
+	}
+}

@@ -123,6 +123,8 @@ func (p *planner) reportIdentity() {
 	switch {
 	case p.identity.foreign != "":
 		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonAdoptionRequired, p.identity.foreign)
+	case p.wasProvisioned() && len(p.MissingServices) > 0:
+		p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonPaused, "missing are the Services "+strings.Join(p.MissingServices, ", ")+p.whilePaused())
 	case p.wasProvisioned():
 		p.condition(dbv1.ConditionProvisioned, yes, dbv1.ReasonAsExpected, "")
 	case p.isObstructed(dbv1.ConditionProvisioned):
