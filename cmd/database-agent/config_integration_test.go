@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -198,6 +199,37 @@ func TestConfigurationThatLetsNobodyInIsTakenBack(t *testing.T) {
 	}
 	f.await("settings that would stop the agent's queries", hasApplied(f.ask(baseConfig("statement_timeout = 1", "default_transaction_read_only = on", "datestyle = 'SQL, DMY'"))))
 	f.await("the good configuration", hasApplied(f.ask(baseConfig())))
+}
+
+// Settings that end every session but the agent's can be taken back.
+func TestSettingsForSessionsDoNotHoldForTheAgent(t *testing.T) {
+	f := newFixture(t)
+	f.provision(baseConfig())
+	f.await("the settings", hasApplied(f.ask(baseConfig("idle_session_timeout = 1", "default_transaction_isolation = 'serializable'",
+		"default_transaction_read_only = on", "default_transaction_deferrable = on"))))
+	// Twice as long as the agent needs to notice that it is shut out.
+	for begin := time.Now(); time.Since(begin) < 2*probePeriods; time.Sleep(100 * time.Millisecond) {
+		if status := f.instance().Status; !status.Ready {
+			t.Fatalf("the agent is shut out: %+v", status)
+		}
+	}
+	f.await("the good configuration", hasApplied(f.ask(baseConfig())))
+}
+
+const probePeriods = 3 * time.Second
+
+// What keeps the agent out from the first start on is read in once it is corrected.
+func TestFirstConfigurationThatKeepsTheAgentOutIsCorrected(t *testing.T) {
+	f := newFixture(t)
+	f.mount(baseConfig("pre_auth_delay = 20"))
+	f.declare(dbv1.DatabaseInstanceSpec{Bootstrap: true, ConfigHash: hashOf(baseConfig("pre_auth_delay = 20"))})
+	f.start()
+	f.await("a start", func(s *dbv1.DatabaseInstanceStatus) bool { return s.EngineStarts == 1 })
+	hash := f.ask(baseConfig())
+	status := f.await("the corrected configuration", func(s *dbv1.DatabaseInstanceStatus) bool { return s.AppliedConfigHash == hash })
+	if status.EngineStarts != 1 {
+		t.Errorf("%d starts", status.EngineStarts)
+	}
 }
 
 func TestConfigurationThatDoesNotStartIsTakenBack(t *testing.T) {

@@ -299,6 +299,7 @@ func (a *Agent) observe(m *memory) {
 		m.healthyAt = a.pulse.At()
 	}
 	m.labelDue = m.now.Sub(m.labelCheckedAt) >= labelPeriod
+	m.answered = !m.readyAt.IsZero()
 	m.fresh = m.instance != nil
 	m.awaitSpec = !m.fresh && m.now.Before(m.awaitUntil)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -30,17 +31,22 @@ type Driver interface {
 	Start(ctx context.Context, configDir string) (Engine, error)
 	// PrepareStop makes the stop that follows a short one.
 	PrepareStop(ctx context.Context) error
-	// Probe asks the engine how it is. An error means that it does not answer.
+	// Probe asks the engine how it is. An error means that it does not answer; ErrNotReadyYet, that it
+	// recovers or stops, and will.
 	Probe(ctx context.Context) (Report, error)
 	// CheckConfig says what is wrong with the configuration in a folder, as a *Refusal. It works
 	// beside a running engine, and without one.
 	CheckConfig(ctx context.Context, configDir string) error
 	// Reload makes the engine read its folder again, waits until it has, and returns the settings
-	// that wait for a restart. An error that is a *Refusal says what the engine did not accept.
+	// that wait for a restart. It need not answer before it has read them. An error that is a *Refusal
+	// says what the engine did not accept.
 	Reload(ctx context.Context) (pendingRestart []string, err error)
 	// Account makes one account what it must be, and logs in as it.
 	Account(ctx context.Context, account Account) AccountResult
 }
+
+// ErrNotReadyYet is what Probe meets while the engine is on its way: its settings are not at fault.
+var ErrNotReadyYet = errors.New("the engine is not ready yet")
 
 // Engine is an engine that was started.
 type Engine interface {

@@ -71,10 +71,18 @@ type fakeDriver struct {
 	// it read, by starts and reloads.
 	configDir string
 	loads     []string
+	// started is the one that it was last started with; recovers makes it say that it is not ready yet.
+	started  string
+	recovers bool
 }
 
-// lockedOut is in configurations with which the engine lets in nobody but the agent.
-const lockedOut = "nobody comes in"
+// What configurations do to the engine: lockedOut lets in nobody but the agent, deaf not even the agent,
+// and deafStart not until the engine is started without it.
+const (
+	lockedOut = "nobody comes in"
+	deaf      = "nobody comes in, not even the agent"
+	deafStart = "nobody comes in, not even the agent, until the next start"
+)
 
 // load reads the configuration. Its lock is held.
 func (d *fakeDriver) load() {
@@ -88,6 +96,12 @@ func (d *fakeDriver) refusal() *Refusal {
 		return &Refusal{Setting: "a new session", Words: "no such library"}
 	}
 	return nil
+}
+
+// isDeaf says whether the engine answers nobody. Its lock is held.
+func (d *fakeDriver) isDeaf() bool {
+	n := len(d.loads)
+	return n > 0 && (d.loads[n-1] == deaf || d.started == deafStart)
 }
 
 func (d *fakeDriver) Engine() dbv1.Engine { return dbv1.SQLite }
@@ -110,6 +124,7 @@ func (d *fakeDriver) Start(_ context.Context, configDir string) (Engine, error) 
 	defer d.mu.Unlock()
 	d.configDir = configDir
 	d.load()
+	d.started = d.loads[len(d.loads)-1]
 	engine := &fakeEngine{done: make(chan struct{}), obeys: d.obeys}
 	d.starts, d.engines = append(d.starts, time.Now()), append(d.engines, engine)
 	if d.endsWith != nil {
@@ -123,7 +138,10 @@ func (d *fakeDriver) PrepareStop(context.Context) error { return nil }
 func (d *fakeDriver) Probe(context.Context) (Report, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.silent || d.endsWith != nil {
+	switch {
+	case d.recovers:
+		return Report{}, ErrNotReadyYet
+	case d.silent || d.isDeaf() || d.endsWith != nil:
 		return Report{}, errors.New("no answer")
 	}
 	return Report{Role: dbv1.RolePrimary, ServerVersion: "3", Refusal: d.refusal()}, nil
@@ -137,6 +155,9 @@ func (d *fakeDriver) Reload(context.Context) ([]string, error) {
 	d.load()
 	if refusal := d.refusal(); refusal != nil {
 		return nil, refusal
+	}
+	if d.recovers || d.silent || d.isDeaf() {
+		return nil, context.DeadlineExceeded
 	}
 	return nil, nil
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -35,7 +34,7 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepBootstrap:
 		return a.bootstrap
 	case stepConfig:
-		return a.configure(m.config.wanted(m.spec), m.engine == engineRunning)
+		return a.configure(m.config.wanted(m.spec), m.engine != engineDown)
 	case stepFallback:
 		return a.fallBack(m.config.current, m.config.good, "a start with it failed: "+m.lastError)
 	case stepStart:
@@ -44,6 +43,11 @@ func (a *Agent) action(m *memory, next step) action {
 		return a.prepareStop(a.stopBudget(m))
 	case stepStop:
 		m.stopAsked = true
+		if next.hopeless {
+			m.shutOut, m.lastError = true, fmt.Sprintf("it did not answer for %s", m.now.Sub(m.heardAt).Round(time.Second))
+			// That it could not be read in says nothing of a start with it.
+			delete(m.retryAt, step{kind: stepConfig}.key())
+		}
 		return a.stop(m.process, m.stopping, a.stopBudget(m))
 	default:
 		return a.runningAction(m, next)
@@ -108,102 +112,6 @@ func (a *Agent) bootstrap(ctx context.Context) (func(*memory), error) {
 	}, nil
 }
 
-// configure takes the mounted files over when the engine accepts them.
-func (a *Agent) configure(wanted string, running bool) action {
-	return func(ctx context.Context) (func(*memory), error) {
-		ctx, cancel := context.WithTimeout(ctx, configTimeout)
-		defer cancel()
-		hash, files, err := mountedHash(a.ConfigDir)
-		if err != nil {
-			return nil, err
-		}
-		if hash != wanted {
-			// The kubelet was faster than we; the next turn sees it.
-			return nil, nil
-		}
-		dir, err := a.configs.Stage(files)
-		if err != nil {
-			return nil, err
-		}
-		if err := a.Driver.CheckConfig(ctx, dir); err != nil {
-			return a.refused(hash, err)
-		}
-		before := a.configs.Current()
-		if err := a.configs.Use(hash); err != nil {
-			return nil, err
-		}
-		if !running {
-			return a.applied(hash, nil, a.configs.Good()), nil
-		}
-		pending, err := a.Driver.Reload(ctx)
-		if err != nil {
-			return a.takeBack(ctx, before, hash, err)
-		}
-		if len(pending) == 0 {
-			err = a.configs.MarkGood()
-		}
-		return a.applied(hash, pending, a.configs.Good()), err
-	}
-}
-
-// takeBack returns to the configuration before one that could not be read in.
-func (a *Agent) takeBack(ctx context.Context, before, hash string, cause error) (func(*memory), error) {
-	if err := a.configs.Use(before); err != nil {
-		return nil, errors.Join(cause, err)
-	}
-	if _, err := a.Driver.Reload(ctx); err != nil {
-		return nil, errors.Join(cause, err)
-	}
-	return a.refused(hash, cause)
-}
-
-// refused is the update after the engine said no. An error of another kind says nothing about
-// the configuration, and the step is tried again.
-func (a *Agent) refused(hash string, err error) (func(*memory), error) {
-	var refusal *Refusal
-	if !errors.As(err, &refusal) {
-		return nil, err
-	}
-	return func(m *memory) { a.refuse(m, hash, refusal.Error()) }, nil
-}
-
-// refuse notes which configuration the engine does not accept, or that none is known. The volume
-// keeps it, or the next container would try the same files again.
-func (a *Agent) refuse(m *memory, hash, words string) {
-	m.config.refused, m.config.refusal = hash, words
-	var refused *RefusedConfig
-	if hash != "" {
-		refused = &RefusedConfig{Hash: hash, Words: words}
-	}
-	if err := a.store.Update(func(s *State) { s.Refused = refused }); err != nil {
-		klog.FromContext(a.background).Error(err, "What the engine said of the configuration could not be kept on the volume")
-	}
-}
-
-func (a *Agent) applied(hash string, pending []string, good string) func(*memory) {
-	return func(m *memory) {
-		m.config.current, m.config.good, m.config.pendingRestart = hash, good, pending
-		a.refuse(m, "", "")
-		// A start that failed says nothing about these files.
-		m.startFailed = false
-		m.restartAt = time.Time{}
-	}
-}
-
-// fallBack returns to the last good configuration after a start with a new one failed.
-func (a *Agent) fallBack(failed, good, words string) action {
-	return func(context.Context) (func(*memory), error) {
-		if err := a.configs.Use(good); err != nil {
-			return nil, err
-		}
-		return func(m *memory) {
-			m.config.current, m.config.pendingRestart = good, nil
-			a.refuse(m, failed, words)
-			m.startFailed, m.restartAt, m.fellBack = false, time.Time{}, true
-		}, nil
-	}
-}
-
 // start starts the engine. What is counted is tries.
 func (a *Agent) start(m *memory) action {
 	starts := m.engineStarts + 1
@@ -249,6 +157,7 @@ func (a *Agent) start(m *memory) action {
 func (a *Agent) engineStarted(m *memory, engine Engine) {
 	m.process, m.engine = engine, engineStarting
 	m.readyAt, m.report, m.stopAsked, m.probeFailures = time.Time{}, nil, false, 0
+	m.heardAt = time.Now()
 	m.startFailed, m.shutOut = false, false
 	m.config.pendingRestart = nil
 	go func() {

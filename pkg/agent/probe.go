@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -49,14 +50,10 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 	}
 	logger := klog.FromContext(a.background)
 	if err != nil {
-		m.probeFailures++
-		if m.engine == engineRunning && m.probeFailures >= probeFailures {
-			m.engine, m.report = engineStarting, nil
-			logger.Info("The engine does not answer", "err", err)
-		}
+		a.noAnswer(m, err)
 		return
 	}
-	m.probeFailures = 0
+	m.probeFailures, m.heardAt = 0, time.Now()
 	if m.readyAt.IsZero() && report.Refusal != nil && m.config.canFallBack() {
 		m.shutOut, m.lastError = true, report.Refusal.Error()
 		return
@@ -70,14 +67,34 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 		logger.Info("The engine answers again")
 		return
 	}
+	a.firstAnswer(m, &report)
+	logger.Info("The engine answers", "version", report.ServerVersion, "role", report.Role)
+}
+
+func (a *Agent) noAnswer(m *memory, err error) {
+	if errors.Is(err, ErrNotReadyYet) {
+		m.heardAt = time.Now()
+	}
+	m.probeFailures++
+	if m.engine == engineRunning && m.probeFailures >= probeFailures {
+		m.engine, m.report = engineStarting, nil
+		klog.FromContext(a.background).Info("The engine does not answer", "err", err)
+	}
+}
+
+// firstAnswer is the first one since the engine was started.
+func (a *Agent) firstAnswer(m *memory, report *Report) {
 	m.readyAt = time.Now()
 	m.lastError = ""
-	m.config.pendingRestart = report.PendingRestart
-	if report.Refusal == nil {
+	// A reload before the first answer tells what waits for a restart: then it is not good yet.
+	reloaded := len(m.config.pendingRestart) > 0
+	if !reloaded {
+		m.config.pendingRestart = report.PendingRestart
+	}
+	if report.Refusal == nil && !reloaded {
 		if err := a.configs.MarkGood(); err != nil {
-			logger.Error(err, "The configuration could not be marked as good")
+			klog.FromContext(a.background).Error(err, "The configuration could not be marked as good")
 		}
 		m.config.good = a.configs.Good()
 	}
-	logger.Info("The engine answers", "version", report.ServerVersion, "role", report.Role)
 }

@@ -44,6 +44,8 @@ type step struct {
 	account string
 	// until is when a wait ends by itself.
 	until time.Time
+	// hopeless: what is stopped counts as a start that failed.
+	hopeless bool
 }
 
 // key names the step for its backoff.
@@ -81,9 +83,13 @@ type observed struct {
 	lastError string
 	// startFailed: it ended before it ever answered.
 	startFailed bool
-	// shutOut: it was started with a configuration that is not known to be good, and lets nobody in
-	// but the agent.
+	// shutOut: it lets nobody in, or nobody but the agent, for which its configuration is the likely
+	// reason.
 	shutOut bool
+	// answered: it answered since it was started; heardAt is when it last did, or said that it is not
+	// ready yet, or was started.
+	answered bool
+	heardAt  time.Time
 	// restartAt is the earliest time of the next start.
 	restartAt time.Time
 
@@ -158,7 +164,7 @@ func wantedStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) s
 	if o.shutOut && o.engine != engineDown {
 		return step{
 			kind: stepStop, phase: phaseOfStart(o), reason: ReasonStarting,
-			message: "The engine lets no session in with the new configuration; stopping it, to go back to the last good one",
+			message: "The engine lets no session in with its configuration; stopping it, to start it with another one",
 		}
 	}
 	if s, ok := operationStep(o, spec); ok {
@@ -169,6 +175,9 @@ func wantedStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) s
 		return downStep(o, spec)
 	case engineStarting:
 		if s, ok := electedStarting(o); ok {
+			return s
+		}
+		if s, ok := silentStep(o, spec); ok {
 			return s
 		}
 		// The health poll wakes us, or the end of the engine.

@@ -112,6 +112,10 @@ func (d *Driver) Reload(ctx context.Context) ([]string, error) {
 	if err := d.lowerFloor(ctx); err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
+	// What keeps the agent out may be what changes: the server is told before it is asked anything.
+	if err := d.rewrite(); err != nil {
+		return nil, fmt.Errorf("reload: %w", err)
+	}
 	loaded, err := d.reload(ctx)
 	if err != nil {
 		return nil, err

@@ -44,6 +44,8 @@ func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 		"statement_timeout":                   "0",
 		"idle_in_transaction_session_timeout": "0",
 		"default_transaction_read_only":       "off",
+		"default_transaction_isolation":       "read committed",
+		"default_transaction_deferrable":      "off",
 		// What the agent writes (accounts) must not wait for replicas, which may need it to get in;
 		// it is looked at again on every primary.
 		"synchronous_commit": "local",
@@ -51,6 +53,12 @@ func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 		"datestyle":       "ISO",
 		"timezone":        "UTC",
 		"client_encoding": "UTF8",
+	}
+	// A server lets nobody in who names a setting that it does not have.
+	for since, name := range map[int32]string{14: "idle_session_timeout", 17: "transaction_timeout"} {
+		if d.serverVersion.Load() >= since {
+			config.RuntimeParams[name] = "0"
+		}
 	}
 	return dial(ctx, config)
 }
@@ -83,6 +91,9 @@ const (
 	classResources    = "53"
 	classIntervention = "57"
 )
+
+// codeCannotConnectNow is the answer of a server that recovers, or is not consistent yet, or stops.
+const codeCannotConnectNow = "57P03"
 
 // login opens a connection as a client would, over TCP.
 func (d *Driver) login(ctx context.Context, username, password, database string) error {
@@ -122,6 +133,9 @@ func dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 // that was tried.
 func plainError(err error) error {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if server.Code == codeCannotConnectNow {
+			return fmt.Errorf("connect: %w: %w", agent.ErrNotReadyYet, server)
+		}
 		return fmt.Errorf("connect: %w", server)
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {

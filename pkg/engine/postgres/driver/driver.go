@@ -83,6 +83,8 @@ type Driver struct {
 	// swap is held while a copy takes the place of the data.
 	swap sync.Mutex
 
+	// serverVersion is the major version of the server that was started last.
+	serverVersion atomic.Int32
 	// process is the server that was started last.
 	process atomic.Pointer[agent.Engine]
 	// follows counts the calls of Follow.

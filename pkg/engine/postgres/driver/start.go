@@ -2,7 +2,9 @@ package driver
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"strconv"
 
 	"k8s.io/klog/v2"
 
@@ -28,6 +30,11 @@ func (d *Driver) PrepareStart(_ context.Context, mode agent.StartMode, dataID st
 func (d *Driver) prepareFiles(ctx context.Context, configDir, major string) error {
 	d.forget()
 	d.promoting.Store(false)
+	version, err := strconv.ParseInt(major, 10, 32)
+	if err != nil {
+		return fmt.Errorf("read the version of the data: %w", err)
+	}
+	d.serverVersion.Store(int32(version))
 	// The data that starts is whole, so nothing needs these any more.
 	if err := d.removeLeftovers(dirClone, dirOld, dirRewind); err != nil {
 		klog.FromContext(ctx).Error(err, "What an interrupted clone left could not be removed")
