@@ -218,6 +218,26 @@ func TestSettingsForSessionsDoNotHoldForTheAgent(t *testing.T) {
 
 const probePeriods = 3 * time.Second
 
+// Settings with which sessions do not begin in time are as bad as those that refuse them.
+func TestConfigurationThatMakesSessionsWaitIsTakenBack(t *testing.T) {
+	f := newFixture(t)
+	f.provision(baseConfig())
+	good := f.instance().Status.AppliedConfigHash
+	for _, setting := range []string{"pre_auth_delay = 20", "post_auth_delay = 20"} {
+		f.ask(baseConfig(setting))
+		status := f.await("a refusal of "+setting, func(s *dbv1.DatabaseInstanceStatus) bool { return configReason(s) == dbv1.ReasonConfigRefused })
+		if status.AppliedConfigHash != good || !status.Ready || status.EngineStarts != 1 {
+			t.Errorf("%s: the instance did not go on as before: %+v", setting, status)
+		}
+		begin := time.Now()
+		if f.setting("work_mem"); time.Since(begin) > 10*time.Second {
+			t.Errorf("%s: a session began after %s", setting, time.Since(begin))
+		}
+		f.await("other settings", hasApplied(f.ask(baseConfig("work_mem = 5MB"))))
+		f.await("the good ones", hasApplied(f.ask(baseConfig())))
+	}
+}
+
 // What keeps the agent out from the first start on is read in once it is corrected.
 func TestFirstConfigurationThatKeepsTheAgentOutIsCorrected(t *testing.T) {
 	f := newFixture(t)

@@ -39,7 +39,8 @@ type Driver interface {
 	CheckConfig(ctx context.Context, configDir string) error
 	// Reload makes the engine read its folder again, waits until it has, and returns the settings
 	// that wait for a restart. It need not answer before it has read them. An error that is a *Refusal
-	// says what the engine did not accept.
+	// says what the engine did not accept; context.DeadlineExceeded, that it, or a client's session, was
+	// not done in time.
 	Reload(ctx context.Context) (pendingRestart []string, err error)
 	// Account makes one account what it must be, and logs in as it.
 	Account(ctx context.Context, account Account) AccountResult

@@ -135,3 +135,34 @@ func TestWhatIsKeptWhenAConfigurationIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAConfigurationThatIsNotReadInTimeIsTakenBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		content string
+		late    int
+		refused bool
+	}{"always": {deaf, 0, true}, "once": {"a = 2\n", 1, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, driver := t.TempDir(), ready()
+				good := mountConfig(t, dir, goodConfig)
+				s := simulateIn(t, dir, "pod-uid", driver, dbv1.DatabaseInstanceSpec{SystemID: "7", ConfigHash: good})
+				defer s.stop()
+				time.Sleep(2 * time.Second)
+				hash := mountConfig(t, dir, test.content)
+				driver.set(func() { driver.late = test.late })
+				s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = hash })
+				time.Sleep(5 * time.Second)
+				status, want := s.status(), hash
+				if test.refused {
+					want = good
+				}
+				c := meta.FindStatusCondition(status.Conditions, dbv1.ConditionConfigApplied)
+				if !status.Ready || status.AppliedConfigHash != want || (c.Reason == dbv1.ReasonConfigRefused) != test.refused || status.EngineStarts != 1 {
+					t.Errorf("the engine read %q: %+v", driver.loads, status)
+				}
+				s.correct(dir, "a = 3\n", 3*time.Second)
+			})
+		})
+	}
+}

@@ -74,6 +74,8 @@ type fakeDriver struct {
 	// started is the one that it was last started with; recovers makes it say that it is not ready yet.
 	started  string
 	recovers bool
+	// late is how many reloads will not be done in time.
+	late int
 }
 
 // What configurations do to the engine: lockedOut lets in nobody but the agent, deaf not even the agent,
@@ -156,7 +158,8 @@ func (d *fakeDriver) Reload(context.Context) ([]string, error) {
 	if refusal := d.refusal(); refusal != nil {
 		return nil, refusal
 	}
-	if d.recovers || d.silent || d.isDeaf() {
+	d.late--
+	if d.late >= 0 || d.recovers || d.silent || d.isDeaf() {
 		return nil, context.DeadlineExceeded
 	}
 	return nil, nil

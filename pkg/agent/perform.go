@@ -21,7 +21,8 @@ type action func(ctx context.Context) (update func(*memory), err error)
 const (
 	inspectTimeout   = time.Minute
 	bootstrapTimeout = 30 * time.Minute
-	configTimeout    = time.Minute
+	configTimeout    = 2 * time.Minute
+	reloadTimeout    = 30 * time.Second
 	accountTimeout   = time.Minute
 	apiTimeout       = 10 * time.Second
 )
@@ -34,7 +35,7 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepBootstrap:
 		return a.bootstrap
 	case stepConfig:
-		return a.configure(m.config.wanted(m.spec), m.engine != engineDown)
+		return a.configure(m.config.wanted(m.spec), m.engine != engineDown, m.failures[next.key()] != nil)
 	case stepFallback:
 		return a.fallBack(m.config.current, m.config.good, "a start with it failed: "+m.lastError)
 	case stepStart:

@@ -12,7 +12,7 @@ import (
 // engine cannot be seen to run with the new one, so that the last good configuration survives.
 
 // configure takes the mounted files over when the engine accepts them.
-func (a *Agent) configure(wanted string, running bool) action {
+func (a *Agent) configure(wanted string, running, again bool) action {
 	return func(ctx context.Context) (func(*memory), error) {
 		ctx, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
@@ -38,9 +38,9 @@ func (a *Agent) configure(wanted string, running bool) action {
 		if !running {
 			return a.applied(hash, nil, a.configs.Good()), nil
 		}
-		pending, err := a.Driver.Reload(ctx)
+		pending, err := a.reload(ctx)
 		if err != nil {
-			return a.takeBack(ctx, before, hash, err)
+			return a.takeBack(ctx, before, hash, late(err, again))
 		}
 		if len(pending) == 0 {
 			err = a.configs.MarkGood()
@@ -54,10 +54,27 @@ func (a *Agent) takeBack(ctx context.Context, before, hash string, cause error) 
 	if err := a.configs.Use(before); err != nil {
 		return nil, errors.Join(cause, err)
 	}
-	if _, err := a.Driver.Reload(ctx); err != nil {
+	if _, err := a.reload(ctx); err != nil {
 		return nil, errors.Join(cause, err)
 	}
 	return a.refused(hash, cause)
+}
+
+// reload leaves time for another one.
+func (a *Agent) reload(ctx context.Context) (pending []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
+	defer cancel()
+	return a.Driver.Reload(ctx)
+}
+
+// late makes a refusal of a reload that was late. Once says little under load; but twice, and the
+// configuration before is read in at once, says that sessions wait for what the new one asks for.
+func late(err error, again bool) error {
+	var refusal *Refusal
+	if !again || errors.As(err, &refusal) || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &Refusal{Words: "the engine does not answer in time with it, and does with the one before"}
 }
 
 // refused is the update after the engine said no. An error of another kind says nothing about

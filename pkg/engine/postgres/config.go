@@ -165,6 +165,8 @@ var ownedSettings = map[string]string{
 	"hba_file":                   "access is by password, over the Service",
 	"ident_file":                 "access is by password, over the Service",
 	"external_pid_file":          "the agent supervises the server",
+	"pre_auth_delay":             "leave it out: it is for debuggers, and every session would wait",
+	"post_auth_delay":            "leave it out: it is for debuggers, and every session would wait",
 	"include*":                   "settings belong in spec.engineConfig",
 	"ssl*":                       "set spec.networking.tls",
 	"archive_*":                  "set spec.backup",

@@ -128,7 +128,8 @@ func refusals(config map[string]dbv1.ConfigValue) field.ErrorList {
 
 func TestTheOperatorsSettingsCannotBeSet(t *testing.T) {
 	names := slices.Collect(maps.Keys(owned(database())))
-	for _, name := range append(names, "port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval") {
+	for _, name := range append(names, "port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval",
+		"pre_auth_delay", "post_auth_delay") {
 		errs := refusals(map[string]dbv1.ConfigValue{name: "x"})
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.engineConfig["+name+"]") || !strings.Contains(errs[0].Error(), "the operator owns") {
 			t.Errorf("%s: %v", name, errs)

@@ -125,8 +125,12 @@ func (d *Driver) Reload(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if refusal := (*agent.Refusal)(nil); errors.As(d.trySession(ctx), &refusal) {
+	err = d.trySession(ctx)
+	if refusal, ok := errors.AsType[*agent.Refusal](err); ok {
 		return nil, refusal
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("open a session as a client would: %w", err)
 	}
 	pending = append(pending, d.floored()...)
 	slices.Sort(pending)
@@ -172,7 +176,7 @@ func (d *Driver) signalReload(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // errNotLoaded is a reload that the server did not finish: it stops at names that it does not know.
-var errNotLoaded = errors.New("the server did not load the files")
+var errNotLoaded = fmt.Errorf("the server did not load the files: %w", context.DeadlineExceeded)
 
 // waitLoaded returns a connection whose settings are later ones than those of before.
 func (d *Driver) waitLoaded(ctx context.Context, before time.Time) (*pgx.Conn, error) {

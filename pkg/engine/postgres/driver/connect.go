@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ func (d *Driver) connect(ctx context.Context) (*pgx.Conn, error) {
 		"log_min_duration_statement": "-1",
 
 		"session_preload_libraries":           "",
+		"post_auth_delay":                     "0",
 		"local_preload_libraries":             "",
 		"statement_timeout":                   "0",
 		"idle_in_transaction_session_timeout": "0",
@@ -137,6 +139,9 @@ func plainError(err error) error {
 			return fmt.Errorf("connect: %w: %w", agent.ErrNotReadyYet, server)
 		}
 		return fmt.Errorf("connect: %w", server)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("connect: %w", context.DeadlineExceeded)
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("connect: %w", network)
