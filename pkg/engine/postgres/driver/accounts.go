@@ -87,7 +87,20 @@ func checkAccount(account agent.Account) error {
 	case account.State != dbv1.AccountAbsent && account.Username != superuser && account.Password == "":
 		return errors.New("it has no password")
 	}
-	return nil
+	return checkPassword(account.Password, account.PasswordRef)
+}
+
+// checkPassword refuses a password that is not the same for all clients, and that the agent cannot try.
+func checkPassword(password string, ref *dbv1.SecretKeyReference) error {
+	if provable(prepared(password)) {
+		return nil
+	}
+	where := "the password"
+	if ref != nil {
+		where = fmt.Sprintf("the value of key %s of Secret %s", ref.Key, ref.Name)
+	}
+	return errors.New(where + " has characters that clients turn into others before they log in, each in its own way " +
+		"(SASLprep, PRECIS), so that some could not; set another one there, for example of letters, digits and punctuation")
 }
 
 // attributes are the rights of a role. Every one is named, so that what was granted by hand goes.

@@ -97,7 +97,7 @@ const (
 // codeCannotConnectNow is the answer of a server that recovers, or is not consistent yet, or stops.
 const codeCannotConnectNow = "57P03"
 
-// login opens a connection as a client would, over TCP.
+// login opens a connection as libpq would, over TCP.
 func (d *Driver) login(ctx context.Context, username, password, database string) error {
 	// TLS when the server has it; the address is our own, so whose certificate it is does not matter.
 	config, err := pgx.ParseConfig("sslmode=prefer host=127.0.0.1")
@@ -105,7 +105,7 @@ func (d *Driver) login(ctx context.Context, username, password, database string)
 		return fmt.Errorf("configure a connection: %w", err)
 	}
 	config.Port = uint16(d.Port)
-	config.User, config.Password, config.Database = username, password, database
+	config.User, config.Password, config.Database = username, prepared(password), database
 	config.RuntimeParams = map[string]string{"application_name": "database-agent"}
 	for _, fallback := range config.Fallbacks {
 		fallback.Port = config.Port

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/klog/v2/ktesting"
@@ -32,6 +33,28 @@ func TestVerifier(t *testing.T) {
 		if verifies(broken, "pencil") {
 			t.Errorf("%q verifies", broken)
 		}
+	}
+}
+
+// Made by PostgreSQL 15, as those of all clients that go by SASLprep are.
+func TestVerifierOfAPasswordThatIsPrepared(t *testing.T) {
+	for password, stored := range map[string]string{
+		"summ²erﬁ": "SCRAM-SHA-256$4096:Tw8y4QzakXv1cvmkWWTjlA==$yu7tIL3nrlbWiA7R3eS5UIPRABQzocTCr+1iuBX5gwA=:qfPqpLUjvUf24vWF7ntQCFssWTG4+U4GpUISY4QnF8s=",
+		// What Unicode 3.2 does not know is not prepared at all.
+		"no\u00a0break 😀": "SCRAM-SHA-256$4096:D1gSgXW/9XAsxfeW6VFVlQ==$DQcuMbcfqBebGyGI+K1qC4H1PDqD73boz6Dl5AHn2Zk=:sb1mKFwqazTf9YsRc0JN2aYMz2hozNtbyRPogv2nZ2I=",
+	} {
+		if !verifies(stored, password) {
+			t.Errorf("the server's verifier is not that of %q", password)
+		}
+	}
+}
+
+func TestPasswordThatTheAgentCannotTryIsRefused(t *testing.T) {
+	err := checkAccount(agent.Account{Password: "grave\u0340", InstanceAccount: dbv1.InstanceAccount{
+		Username: "app", State: dbv1.AccountPresent, PasswordRef: &dbv1.SecretKeyReference{Name: "orders-accounts", Key: "application.password"},
+	}})
+	if err == nil || !strings.Contains(err.Error(), "key application.password of Secret orders-accounts") || strings.Contains(err.Error(), "grave") {
+		t.Errorf("the refusal names no key, or the password: %v", err)
 	}
 }
 
