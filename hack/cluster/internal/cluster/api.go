@@ -81,6 +81,7 @@ func (a *api) call(ctx context.Context, method, path string, body []byte, out an
 type (
 	nodeObject struct {
 		Status struct {
+			Addresses  []struct{ Address string }
 			Conditions []struct {
 				Type, Status, Message string
 				LastHeartbeatTime     time.Time
@@ -93,6 +94,18 @@ type (
 		}
 	}
 )
+
+// nodeKnown returns nil if a node has registered, with its addresses.
+func (a *api) nodeKnown(ctx context.Context, name string) error {
+	var n nodeObject
+	if err := a.get(ctx, "/api/v1/nodes/"+name, &n); err != nil {
+		return err
+	}
+	if len(n.Status.Addresses) == 0 {
+		return errors.New("node " + name + " has no address yet")
+	}
+	return nil
+}
 
 // nodeReady returns nil if Pods with volumes can run on a node, as its kubelet has reported since it was started.
 func (c *Cluster) nodeReady(ctx context.Context, client *api, n node) error {
@@ -134,12 +147,12 @@ func (a *api) nodeReady(ctx context.Context, name string, since time.Time) error
 	return errors.New("the CSI driver has not registered on node " + name)
 }
 
-// retry calls until there is no error, or the context ends.
+// retry calls until there is no error, or the context ends, or a program has.
 func retry(ctx context.Context, call func() error) error {
 	for {
 		err := call()
-		if err == nil {
-			return nil
+		if _, ended := errors.AsType[*endedError](err); err == nil || ended {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -226,13 +226,13 @@ func (c *Cluster) StartNode(ctx context.Context, name string) error {
 		return fmt.Errorf("starting node %s: %w", name, err)
 	}
 	if s.cutsControlPlane(name) {
-		return nil // nobody will hear of it
+		return c.startProxy(ctx, n) // nobody will hear of it
 	}
 	client, err := c.api(s)
 	if err != nil {
 		return err
 	}
-	return retry(ctx, func() error { return c.nodeReady(ctx, client, n) })
+	return c.awaitNode(ctx, client, n)
 }
 
 // powerOn gives a killed node a network again.

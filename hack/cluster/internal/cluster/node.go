@@ -9,13 +9,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/platform-io/database-operator/hack/cluster/internal/pki"
 )
 
-// startNode starts what makes a node: containerd, kubelet, kube-proxy and the CSI driver.
+// startNode starts what makes a node, but for kube-proxy: containerd, kubelet and the CSI driver.
 func (c *Cluster) startNode(ctx context.Context, n node, store string) error {
 	if err := c.tree.Create(n.name); err != nil {
 		return err
@@ -29,7 +30,8 @@ func (c *Cluster) startNode(ctx context.Context, n node, store string) error {
 	if err := c.start(ctx, n.name, n.process("containerd"), []string{"containerd", "--config", n.path("containerd.toml")}); err != nil {
 		return err
 	}
-	if err := awaitSocket(ctx, n.socket()); err != nil {
+	err := c.await(ctx, []string{n.process("containerd")}, func() error { return runtimeReady(ctx, n.socket()) })
+	if err != nil {
 		return err
 	}
 	if err := c.importLoaded(ctx, n); err != nil {
@@ -44,7 +46,6 @@ func (c *Cluster) startNode(ctx context.Context, n node, store string) error {
 			c.programs.Kube, "kubelet", "--config=" + n.path("kubelet.json"), "--kubeconfig=" + n.path("kubelet.kubeconfig"),
 			"--root-dir=" + n.kubeletDir(), "--hostname-override=" + n.name, "--node-ip=" + n.address(),
 		}},
-		{"kube-proxy", []string{c.programs.Kube, "kube-proxy", "--config=" + n.path("kube-proxy.json")}},
 		{"csi", []string{
 			c.programs.CSI, "--node=" + n.name, "--volumes=" + n.volumes(), "--kubelet-dir=" + n.kubeletDir(),
 			"--kubeconfig=" + n.path("csi.kubeconfig"), "--takes-unselected=" + strconv.FormatBool(first),
@@ -56,6 +57,24 @@ func (c *Cluster) startNode(ctx context.Context, n node, store string) error {
 		}
 	}
 	return nil
+}
+
+// startProxy starts kube-proxy. It ends when the addresses of its Node become others than at its start, so the Node has to be there.
+func (c *Cluster) startProxy(ctx context.Context, n node) error {
+	return c.start(ctx, n.name, n.process("kube-proxy"), []string{c.programs.Kube, "kube-proxy", "--config=" + n.path("kube-proxy.json")})
+}
+
+// awaitNode completes a node that was started, and waits until Pods with volumes can run there. Without its own programs, or those that
+// the caller needs besides, it does not wait.
+func (c *Cluster) awaitNode(ctx context.Context, client *api, n node, besides ...string) error {
+	registering := append(slices.Clone(besides), n.process("containerd"), n.process("kubelet"))
+	if err := c.await(ctx, registering, func() error { return client.nodeKnown(ctx, n.name) }); err != nil {
+		return err
+	}
+	if err := c.startProxy(ctx, n); err != nil {
+		return err
+	}
+	return c.await(ctx, append(n.programs(), besides...), func() error { return c.nodeReady(ctx, client, n) })
 }
 
 // configure writes the node's configuration files and the certificates of its programs.

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -41,11 +43,7 @@ func (c *Cluster) Status(ctx context.Context, out io.Writer) error {
 	}
 	ask, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
-	programs := slices.Clone(fabricPrograms)
-	for _, n := range c.nodes(s.Nodes) {
-		programs = append(programs, n.programs()...)
-	}
-	for _, name := range programs {
+	for _, name := range c.allPrograms(s.Nodes) {
 		report(name, c.runs(name))
 	}
 	report("dns", c.dnsReady(ask))
@@ -59,6 +57,46 @@ func (c *Cluster) Status(ctx context.Context, out io.Writer) error {
 		return ErrNotReady
 	}
 	return nil
+}
+
+// allPrograms are the names of all processes of a cluster.
+func (c *Cluster) allPrograms(nodes int) []string {
+	programs := slices.Clone(fabricPrograms)
+	for _, n := range c.nodes(nodes) {
+		programs = append(programs, n.programs()...)
+	}
+	return programs
+}
+
+// endedError says that a program has ended that is waited for, or needed for that.
+type endedError struct{ name, log, words string }
+
+func (e *endedError) Error() string {
+	return fmt.Sprintf("%s has ended; its log %s ends so:\n%s", e.name, e.log, e.words)
+}
+
+// await calls until there is no error, or the context ends, or one of the programs does not run: nobody starts it again.
+func (c *Cluster) await(ctx context.Context, programs []string, call func() error) error {
+	return retry(ctx, func() error {
+		err := call()
+		for _, name := range programs {
+			if c.runs(name) != nil {
+				return &endedError{name: name, log: c.table.Log(name), words: lastLines(c.table.Log(name))}
+			}
+		}
+		return err
+	})
+}
+
+// lastLines are the last ones of a log.
+func lastLines(file string) string {
+	const lines = 10
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 // runs returns nil if the program runs.

@@ -61,7 +61,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 		}
 	}
 	for _, n := range nodes {
-		if err := retry(ctx, func() error { return c.nodeReady(ctx, client, n) }); err != nil {
+		if err := c.awaitNode(ctx, client, n, fabricPrograms...); err != nil {
 			return fmt.Errorf("%w (logs are in %s)", err, c.table.Logs)
 		}
 	}
@@ -69,7 +69,7 @@ func (c *Cluster) Up(ctx context.Context, options UpOptions) error {
 	if err := retry(ctx, func() error { return client.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil) }); err != nil {
 		return err
 	}
-	if err := retry(ctx, func() error { return c.dnsReady(ctx) }); err != nil {
+	if err := c.await(ctx, c.allPrograms(s.Nodes), func() error { return c.dnsReady(ctx) }); err != nil {
 		return err
 	}
 	c.step(began, "ready: export KUBECONFIG=%s", c.cache.Kubeconfig())
