@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -150,18 +151,31 @@ func (c *collector) leaves() []result {
 	return leaves
 }
 
-// reason finds what a test said when it was skipped: the last line that it logged.
+const (
+	// firstSaid and lastSaid are how many lines of a test that failed are repeated in the summary.
+	firstSaid = 8
+	lastSaid  = 8
+)
+
+// reason finds what a test said when it was skipped, which is the last line that it logged; and of one that failed the
+// first lines and the last ones, because what is above a summary may be long, and is not kept everywhere.
 func reason(action, output string) string {
-	if action != "skip" {
-		return ""
-	}
-	last := ""
+	var said []string
 	for line := range strings.Lines(output) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
-			last = line
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
+			said = append(said, line)
 		}
 	}
+	switch {
+	case len(said) == 0 || action == "pass":
+		return ""
+	case action == "fail":
+		if len(said) > firstSaid+lastSaid {
+			said = slices.Concat(said[:firstSaid], []string{"[…]"}, said[len(said)-lastSaid:])
+		}
+		return strings.Join(said, "\n      ")
+	}
+	last := said[len(said)-1]
 	if _, text, found := strings.Cut(last, ": "); found && strings.Contains(last, "_test.go:") {
 		return text
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func collect(t *testing.T, input string) ([]string, string) {
 func TestCountsTestsWithoutSubtestsAndPackagesThatDoNotCompile(t *testing.T) {
 	got, out := collect(t, events)
 	want := []string{
-		"failed p TestTable/one",
+		"failed p TestTable/one: a_test.go:3: one is wrong",
 		"passed p TestTable/two",
 		"skipped p TestRoot: needs root: run it as root",
 		"failed q the package: does not compile",
@@ -54,6 +55,18 @@ func TestCountsTestsWithoutSubtestsAndPackagesThatDoNotCompile(t *testing.T) {
 		if !strings.Contains(out, text) {
 			t.Errorf("the output lacks %q:\n%s", text, out)
 		}
+	}
+}
+
+func TestTheSummaryRepeatsHowAFailedTestBeganAndEnded(t *testing.T) {
+	var output strings.Builder
+	output.WriteString("=== RUN T\n")
+	for i := range 40 {
+		fmt.Fprintf(&output, "    a_test.go:%d: x\n", i)
+	}
+	got := strings.Split(reason("fail", output.String()), "\n")
+	if len(got) != firstSaid+1+lastSaid || got[0] != "a_test.go:0: x" || strings.TrimSpace(got[len(got)-1]) != "a_test.go:39: x" {
+		t.Errorf("got %q", got)
 	}
 }
 

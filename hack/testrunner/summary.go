@@ -18,7 +18,7 @@ const (
 type result struct {
 	pkg, name string
 	outcome   outcome
-	// reason says why it was skipped or, where no output above tells, why it failed.
+	// reason says why it was skipped, or why it failed.
 	reason string
 }
 
