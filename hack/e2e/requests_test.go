@@ -16,9 +16,8 @@ import (
 var settledFor = flag.Duration("settled-for", time.Minute, "how long a settled database's requests are counted")
 
 // TestASettledReplicatedDatabaseOnlyRenewsItsLease reads what the agents and the operator ask of the API server in the audit log: no writes but
-// the renewals, and nothing for probes.
+// the renewals, and nothing for probes. It runs alone: beside others, agents hear of renewals late, and ask.
 func TestASettledReplicatedDatabaseOnlyRenewsItsLease(t *testing.T) {
-	t.Parallel()
 	log := cluster.ClusterFile("logs", "audit.log")
 	if _, err := os.Stat(log); !cluster.Local || err != nil {
 		t.Skip("it reads the API server's audit log: unset KUBECONFIG, and bring the local cluster up with --audit, or let the tests do it")
@@ -64,8 +63,8 @@ func TestASettledReplicatedDatabaseOnlyRenewsItsLease(t *testing.T) {
 	if want := int(*settledFor / g.record.RenewPeriod); renewals < want-1 || renewals > want+1 {
 		t.Errorf("the Lease was written %d times in %s, and is to be renewed every %s", renewals, *settledFor, g.record.RenewPeriod)
 	}
-	// Who hears of a renewal late asks for it; on a machine that has time nobody does.
-	if most := int(6 * settledFor.Minutes()); asked > most {
+	// A replica that hears of a renewal late asks for it, which depends on the machine, but once.
+	if most := 2 * renewals; asked > most {
 		t.Errorf("the Lease was read %d times in %s", asked, *settledFor)
 	}
 	// Each looks after its own label once a minute, and the primary after those of the others twice.
