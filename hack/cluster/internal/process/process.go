@@ -6,10 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,6 +37,8 @@ type Spec struct {
 	Files []*os.File `json:"-"`
 	// Parent is the process that waits for the record; set by Start.
 	Parent int `json:"parent"`
+	// Begun is a file descriptor that the program does not inherit: its end tells that the shim has become it, or has ended; set by Start.
+	Begun int `json:"begun,omitempty"`
 }
 
 // Table starts and stops named processes of one folder.
@@ -55,7 +59,7 @@ func (t Table) Started(name string) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// Start starts a program detached from this one, unless it runs already, and returns when it is recorded.
+// Start starts a program detached from this one, unless it runs already, and returns when it is recorded and runs.
 func (t Table) Start(ctx context.Context, spec Spec) error {
 	if r, err := t.Record(spec.Name); err != nil || r.Alive() {
 		return err
@@ -69,17 +73,29 @@ func (t Table) Start(ctx context.Context, spec Spec) error {
 		return fmt.Errorf("opening the log of %s: %w", spec.Name, err)
 	}
 	defer func() { _ = log.Close() }()
+	begun, shim, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", spec.Name, err)
+	}
+	defer func() { _ = begun.Close() }()
+	spec.Begun = firstFile + len(spec.Files)
+	spec.Files = append(slices.Clone(spec.Files), shim)
 	cmd, err := Command(context.WithoutCancel(ctx), spec)
 	if err != nil {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	// The shim dies with the thread that starts it, and a thread may end with what another goroutine does on it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Start()
+	_ = shim.Close()
+	if err != nil {
 		return fmt.Errorf("starting %s: %w", spec.Name, err)
 	}
 	go func() { _ = cmd.Wait() }() // no zombie while we live; afterwards it is init's
-	return t.awaitRecord(spec.Name, cmd.Process.Pid)
+	return t.awaitProgram(spec.Name, cmd.Process.Pid, begun)
 }
 
 // Log is the file with the output of the named process.
@@ -102,18 +118,23 @@ func (t Table) Stop(name string, grace time.Duration) error {
 
 func (t Table) file(name string) string { return filepath.Join(t.Records, name+".json") }
 
-func (t Table) awaitRecord(name string, pid int) error {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		r, err := t.Record(name)
-		if err != nil {
-			return err
-		}
-		if r.PID == pid {
-			return nil
-		}
+// awaitProgram waits until the shim has become its program. While it does, the kernel may show it as a zombie.
+func (t Table) awaitProgram(name string, pid int, begun *os.File) error {
+	if err := begun.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return fmt.Errorf("waiting for %s: %w", name, err)
 	}
-	return fmt.Errorf("%s did not start, see %s", name, t.Log(name))
+	if _, err := io.Copy(io.Discard, begun); err != nil {
+		return fmt.Errorf("%s does not start: %w", name, err)
+	}
+	r, err := t.Record(name)
+	if err == nil && (r.PID != pid || !r.Alive()) {
+		err = fmt.Errorf("%s did not start, see %s", name, t.Log(name))
+	}
+	return err
 }
+
+// firstFile is the file descriptor of the first of Files.
+const firstFile = 3
 
 // Command returns the command that runs the program through the shim. Without a Record it belongs to the caller, and dies with it.
 func Command(ctx context.Context, spec Spec) (*exec.Cmd, error) {
@@ -146,6 +167,9 @@ func Exec(argument string) error {
 	}
 	if os.Getppid() != spec.Parent {
 		return fmt.Errorf("the parent of %s has gone", spec.Name)
+	}
+	if spec.Begun != 0 {
+		unix.CloseOnExec(spec.Begun)
 	}
 	for _, procs := range spec.Cgroups {
 		if err := os.WriteFile(procs, []byte("0"), 0o600); err != nil {

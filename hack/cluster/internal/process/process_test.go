@@ -1,9 +1,11 @@
 package process
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -94,6 +96,37 @@ func TestReadRecord(t *testing.T) {
 	}
 	if r, err := ReadRecord(file); err != nil || r != self || !r.Alive() {
 		t.Errorf("own record: %v, %v", r, err)
+	}
+}
+
+// Whoever has started a program finds it running, and not the shim, which the kernel may show as a zombie while it becomes it.
+func TestAProgramRunsWhenItWasStarted(t *testing.T) {
+	dir := t.TempDir()
+	table := Table{Records: filepath.Join(dir, "run"), Logs: filepath.Join(dir, "logs")}
+	file, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := table.Start(t.Context(), Spec{Name: "sleeper", Args: []string{"sleep", "60"}, Files: []*os.File{file}}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = table.Stop("sleeper", time.Second) }()
+	record, err := table.Record("sleeper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", record.PID)); err != nil || string(comm) != "sleep\n" {
+		t.Errorf("%q runs, %v", comm, err)
+	}
+	if at, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/3", record.PID)); err != nil || at != dir {
+		t.Errorf("its first file is %q, %v", at, err)
+	}
+	if at, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/4", record.PID)); err == nil {
+		t.Errorf("it inherited %s", at)
+	}
+	if err := table.Start(t.Context(), Spec{Name: "missing", Args: []string{"no-such-program"}}); err == nil || !strings.Contains(err.Error(), table.Log("missing")) {
+		t.Errorf("a program that does not exist: %v", err)
 	}
 }
 
