@@ -52,7 +52,7 @@ var controlPlaneFaults = []fault{
 		f.ok(cluster.ScaleOperator(f.ctx, 2))
 		f.ok(cluster.WaitForOperator(f.ctx))
 	}},
-	{name: "pod deleted while DNS is silent", gap: processGap, defect: "an instance that was never looked up is found by name only", cause: func(f *faulted) {
+	{name: "pod deleted while DNS is silent", gap: processGap, cause: func(f *faulted) {
 		dns := f.dns()
 		f.afterwards(func(context.Context) error { f.signal(dns, syscall.SIGCONT); return nil })
 		f.signal(dns, syscall.SIGSTOP)

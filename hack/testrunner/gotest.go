@@ -153,8 +153,8 @@ func (c *collector) leaves() []result {
 
 const (
 	// firstSaid and lastSaid are how many lines of a test that failed are repeated in the summary.
-	firstSaid = 8
-	lastSaid  = 8
+	firstSaid = 14
+	lastSaid  = 2
 )
 
 // reason finds what a test said when it was skipped, which is the last line that it logged; and of one that failed the

@@ -2,9 +2,7 @@ package elector
 
 import (
 	"context"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 )
@@ -12,8 +10,11 @@ import (
 const (
 	// resolveLimit is what DNS may take of an answer's time.
 	resolveLimit = 150 * time.Millisecond
-	// refreshPeriod is the pause between two looks at the addresses of all hosts.
+	// lookPeriod is the pause between two looks at the addresses of hosts that have none, and refreshPeriod at those of all.
+	lookPeriod    = time.Second
 	refreshPeriod = 15 * time.Second
+	// lookupLimit is what DNS may take of one such look.
+	lookupLimit = 3 * time.Second
 )
 
 // Addresses finds instances by their DNS names. What DNS said last is remembered: it is asked now and then,
@@ -31,7 +32,8 @@ func NewAddresses() *Addresses {
 	return &Addresses{resolve: net.DefaultResolver.LookupHost, known: map[string]string{}}
 }
 
-// Of is what DNS says of a host or, if it says nothing in time, the address that worked last, or that DNS said since.
+// Of is what DNS says of a host or, if it says nothing in time, the address that worked last, or that it has asked from since,
+// or that DNS said since.
 func (a *Addresses) Of(ctx context.Context, host string) []string {
 	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
 	defer cancel()
@@ -59,6 +61,15 @@ func (a *Addresses) meet(host string) {
 	}
 }
 
+// heard says where a host that is known has asked from. Who is about to lead asks, and is looked for next.
+func (a *Addresses) heard(host, address string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, met := a.known[host]; met && address != "" {
+		a.known[host] = address
+	}
+}
+
 // found says which address led to a host; empty forgets.
 func (a *Addresses) found(host, address string) {
 	a.mu.Lock()
@@ -66,13 +77,25 @@ func (a *Addresses) found(host, address string) {
 	a.known[host] = address
 }
 
-// refresh looks all hosts up.
-func (a *Addresses) refresh(ctx context.Context) {
+// watch looks hosts up until the context ends: one that is in nobody's memory every second, and all of them now and then.
+func (a *Addresses) watch(ctx context.Context) {
+	for turn := 0; pause(ctx, lookPeriod); turn++ {
+		a.refresh(ctx, turn%int(refreshPeriod/lookPeriod) == 0)
+	}
+}
+
+// refresh looks all hosts up, or those without an address.
+func (a *Addresses) refresh(ctx context.Context, all bool) {
 	a.mu.Lock()
-	hosts := slices.Collect(maps.Keys(a.known))
+	var hosts []string
+	for host, address := range a.known {
+		if all || address == "" {
+			hosts = append(hosts, host)
+		}
+	}
 	a.mu.Unlock()
 	for _, host := range hosts {
-		ctx, cancel := context.WithTimeout(ctx, refreshPeriod/5)
+		ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 		if addresses, err := a.resolve(ctx, host); err == nil && len(addresses) > 0 {
 			a.found(host, addresses[0])
 		}

@@ -32,7 +32,7 @@ func (c *peerClient) serve(ctx context.Context, group *sync.WaitGroup, answer an
 		return fmt.Errorf("listen for peers: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("POST "+electionPath, answering(answer))
+	mux.Handle("POST "+electionPath, c.answering(answer))
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
 		IdleTimeout: 2 * time.Minute,
@@ -45,16 +45,14 @@ func (c *peerClient) serve(ctx context.Context, group *sync.WaitGroup, answer an
 		}
 	})
 	group.Go(func() {
-		for pause(ctx, refreshPeriod) {
-			c.options.Addresses.refresh(ctx)
-		}
+		c.options.Addresses.watch(ctx)
 		_ = server.Close()
 	})
 	return nil
 }
 
 // answering is the endpoint. Who may ask, TLS has settled.
-func answering(answer answerer) http.Handler {
+func (c *peerClient) answering(answer answerer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), answerLimit)
 		defer cancel()
@@ -62,6 +60,9 @@ func answering(answer answerer) http.Handler {
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, questionSize)).Decode(&q); err != nil || q.From == "" || q.Kind == "" {
 			http.Error(w, "this is no question", http.StatusBadRequest)
 			return
+		}
+		if address, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+			c.options.Addresses.heard(c.options.Host(q.From), address)
 		}
 		said, err := answer(ctx, q)
 		if err != nil {

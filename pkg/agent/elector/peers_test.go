@@ -222,7 +222,7 @@ func TestAPeerThatMovedIsFoundWithoutDNS(t *testing.T) {
 	end()
 	// Nobody asks it, until DNS is away, too.
 	w.dns.set(func() { w.dns.addresses[hostOf("orders-1")] = "127.0.0.9" })
-	asker.options.Addresses.refresh(t.Context())
+	asker.options.Addresses.refresh(t.Context(), true)
 	w.dns.set(func() { w.dns.away = true })
 	w.serve(w.peerWithoutDNS(7), echo("orders-1"))
 	eventually(t, asker, "orders-1")
@@ -234,9 +234,26 @@ func TestAPeerThatIsKnownIsFoundWithoutDNS(t *testing.T) {
 	asker := w.peer(0)
 	w.serve(w.peer(1), echo("orders-1"))
 	asker.meet([]string{"orders-1"})
-	asker.options.Addresses.refresh(t.Context())
+	asker.options.Addresses.refresh(t.Context(), true)
 	w.dns.set(func() { w.dns.away = true })
 	eventually(t, asker, "orders-1")
+}
+
+// Who is about to lead asks the others, and is found by them, although DNS has not said where it is.
+func TestAPeerThatAskedIsFoundWithoutDNS(t *testing.T) {
+	w := newNetwork(t)
+	w.dns.set(func() { w.dns.away = true })
+	asked, asker := w.peer(1), w.peer(0)
+	asked.meet([]string{"orders-0"})
+	w.serve(asked, echo("orders-1"))
+	asker.options.Addresses.found(hostOf("orders-1"), "127.0.0.3")
+	eventually(t, asker, "orders-1")
+	if got := asked.options.Addresses.Of(t.Context(), hostOf("orders-0")); !slices.Equal(got, []string{"127.0.0.1"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := asked.options.Addresses.Of(t.Context(), hostOf("orders-3")); len(got) > 0 {
+		t.Errorf("nobody said where orders-3 is: %q", got)
+	}
 }
 
 // A question is sent again when a connection that was kept ends instead of carrying the answer.
@@ -277,6 +294,7 @@ func TestAKeptConnectionThatEndsCostsNoAnswer(t *testing.T) {
 func (w *network) peerWithoutDNS(n int) *peerClient {
 	return newPeerClient(PeerOptions{
 		Listen: fmt.Sprintf("127.0.0.%d:%d", n+2, w.port), TLSDir: w.authority.write(w.t.TempDir(), "*.orders-headless.shop.svc"),
+		Host: hostOf, Addresses: w.dns.finder(),
 	})
 }
 
