@@ -54,6 +54,7 @@ var controlPlaneFaults = []fault{
 	}},
 	{name: "pod deleted while DNS is silent", gap: processGap, cause: func(f *faulted) {
 		dns := f.dns()
+		f.lasts(20 * time.Second) // every agent has looked for the others since the last of them moved
 		f.afterwards(func(context.Context) error { f.signal(dns, syscall.SIGCONT); return nil })
 		f.signal(dns, syscall.SIGSTOP)
 		f.deletePod(f.primary)
