@@ -33,9 +33,18 @@ const (
 	versionBytes  = 9
 )
 
-// createAccounts makes the master copy. It creates and never overwrites: two operators, or one
-// that stopped in between, end with one password. A Secret that exists already is as good.
+// createAccounts makes the master copy. One that exists already is as good, and is looked for first: the informer
+// does not see one without labels. It creates and never overwrites: of two operators one fails, and finds the
+// other's when it tries again.
 func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a engine.CreateAccounts) error {
+	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
+	live, err := secrets.Get(ctx, naming.Accounts(db.Name), metav1.GetOptions{})
+	if err == nil {
+		return c.relabelAccounts(ctx, db, a, live)
+	}
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
 	login, err := c.chosenLogin(ctx, db, a.Username)
 	if err != nil {
 		return err
@@ -55,11 +64,7 @@ func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a en
 			engine.AccountsPasswordKey: []byte(login.Password),
 		},
 	}
-	secrets := c.clients.Kube.CoreV1().Secrets(db.Namespace)
 	written, err := secrets.Create(ctx, secret, metav1.CreateOptions{FieldManager: naming.FieldManager})
-	if apierrors.IsAlreadyExists(err) {
-		return c.relabelAccounts(ctx, db, a)
-	}
 	if err != nil {
 		return err
 	}
@@ -68,15 +73,13 @@ func (c *Controller) createAccounts(ctx context.Context, db *dbv1.Database, a en
 }
 
 // relabelAccounts makes a master copy that lost its labels visible again, and says again whose it is.
-func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database, a engine.CreateAccounts) error {
-	live, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).Get(ctx, naming.Accounts(db.Name), metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
+func (c *Controller) relabelAccounts(ctx context.Context, db *dbv1.Database, a engine.CreateAccounts, live *corev1.Secret) error {
 	if live.Annotations[naming.AnnotationDatabaseUID] == string(db.UID) {
-		if live, err = c.mendAccounts(ctx, db, live); err != nil {
+		mended, err := c.mendAccounts(ctx, db, live)
+		if err != nil {
 			return err
 		}
+		live = mended
 	}
 	if len(live.Data[engine.AccountsPasswordKey]) == 0 {
 		return &conflictError{resource: "secrets", name: live.Name, owner: "somebody else (it has no key " + engine.AccountsPasswordKey + ")"}
@@ -104,8 +107,8 @@ func (c *Controller) chosenLogin(ctx context.Context, db *dbv1.Database, usernam
 	if err == nil && len(live.Data["username"]) > 0 && len(live.Data["password"]) > 0 {
 		return loginIn(db, live, "username", "password")
 	}
-	if err == nil && foreignOwner(live) != "" {
-		conflict := &conflictError{resource: "secrets", name: live.Name, owner: foreignOwner(live)}
+	if err == nil && foreignOwner(db, live) != "" {
+		conflict := &conflictError{resource: "secrets", name: live.Name, owner: foreignOwner(db, live)}
 		if metav1.GetControllerOf(live) == nil {
 			conflict.remedy = "give it both keys, username and password, and the account is made with them; or "
 		}
@@ -169,32 +172,40 @@ func loginIn(db *dbv1.Database, secret *corev1.Secret, usernameKey, passwordKey 
 	if rule := validation.Username(db.Spec.Engine, login.Username); rule != "" {
 		return engine.Login{}, &credentialsError{secret: secret.Name, key: usernameKey, rule: rule}
 	}
-	if !utf8.ValidString(login.Password) || strings.ContainsRune(login.Password, 0) {
+	if !isText(login.Password) {
 		return engine.Login{}, &credentialsError{secret: secret.Name, key: passwordKey, rule: "must be text in UTF-8, without zero bytes"}
 	}
 	return login, nil
 }
 
+// isText is true for what a password can be.
+func isText(password string) bool {
+	return utf8.ValidString(password) && !strings.ContainsRune(password, 0)
+}
+
 // mendAccounts puts back what somebody took from the master copy: the name of the account that was made, and the
-// password, which is the published one, its last copy, if there is one. It returns what it wrote, else what it got.
+// password. It returns what it wrote, else what it got.
 func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accounts *corev1.Secret) (*corev1.Secret, error) {
-	data := map[string][]byte{}
+	data, annotations := map[string][]byte{}, map[string]string{}
 	if made := accounts.Annotations[naming.AnnotationUsername]; made != "" && made != string(accounts.Data[engine.AccountsUsernameKey]) {
 		data[engine.AccountsUsernameKey] = []byte(made)
 	}
 	if len(accounts.Data[engine.AccountsPasswordKey]) == 0 {
-		login, err := c.chosenLogin(ctx, db, "")
+		password, err := c.lastPassword(ctx, db)
 		if err != nil {
 			return nil, err
 		}
-		data[engine.AccountsPasswordKey] = []byte(login.Password)
+		data[engine.AccountsPasswordKey] = []byte(password)
+		// This write owns the keys again, as the one did that made the account: agents that never saw the Secret
+		// in between must not take this password for that one.
+		annotations[naming.AnnotationPasswordVersion] = random(versionBytes)
 	}
 	if len(data) == 0 {
 		return accounts, nil
 	}
 	// No server-side apply: it would take away the password of replicas, which another one applied.
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": accounts.UID, "resourceVersion": accounts.ResourceVersion},
+		"metadata": map[string]any{"uid": accounts.UID, "resourceVersion": accounts.ResourceVersion, "annotations": annotations},
 		"data":     data,
 	})
 	if err != nil {
@@ -207,6 +218,25 @@ func (c *Controller) mendAccounts(ctx context.Context, db *dbv1.Database, accoun
 	}
 	c.consistency.Wrote(cache.MetaObjectToName(db), c.kinds["Secret"].resource, written)
 	return written, nil
+}
+
+// lastPassword is the published one, the last copy of what the master copy lost, whatever became of the other keys
+// of its Secret; else a new one.
+func (c *Controller) lastPassword(ctx context.Context, db *dbv1.Database) (string, error) {
+	live, err := c.clients.Kube.CoreV1().Secrets(db.Namespace).Get(ctx, naming.Credentials(db.Name), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return random(passwordBytes), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if owner := foreignOwner(db, live); owner != "" {
+		return "", &conflictError{resource: "secrets", name: live.Name, owner: owner}
+	}
+	if password := string(live.Data["password"]); password != "" && isText(password) {
+		return password, nil
+	}
+	return random(passwordBytes), nil
 }
 
 // publishCredentials derives the credentials Secret from the master copy, in one atomic write.
@@ -233,7 +263,7 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 	case err != nil:
 		return err
 	default:
-		if owner := foreignOwner(live); owner != "" {
+		if owner := foreignOwner(db, live); owner != "" {
 			return &conflictError{resource: "secrets", name: name, owner: owner}
 		}
 	}
@@ -263,11 +293,12 @@ func (c *Controller) publishCredentials(ctx context.Context, db *dbv1.Database, 
 
 // foreignOwner names whom a credentials Secret belongs to, "" when it is ours or was made for us:
 // a user's own has a username and a password.
-func foreignOwner(secret *corev1.Secret) string {
+func foreignOwner(db *dbv1.Database, secret *corev1.Secret) string {
 	if owner := metav1.GetControllerOf(secret); owner != nil {
 		return owner.Kind + " " + owner.Name
 	}
-	if secret.Labels[naming.LabelManagedBy] == naming.ManagedBy || len(secret.Data["username"]) > 0 && len(secret.Data["password"]) > 0 {
+	isWhole := len(secret.Data["username"]) > 0 && len(secret.Data["password"]) > 0
+	if isWhole || secret.Labels[naming.LabelManagedBy] == naming.ManagedBy || engine.IsOurs(db, secret) {
 		return ""
 	}
 	return "somebody else (it has no username and password)"

@@ -47,3 +47,34 @@ func TestAnEditOfTheMasterCopyIsTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// What was lost while nobody looked on is made anew, under a version that tells the agents, which saw nothing either.
+func TestAPasswordThatIsMadeAnewUnseenLogsIn(t *testing.T) {
+	w := newWorld(t)
+	operator, _ := w.start(unlimited)
+	w.create(w.basic("db"))
+	w.waitReady("db")
+	old := string(w.secret("db-credentials").Data["password"])
+	operator.stop()
+	secrets := w.kube.CoreV1().Secrets(w.namespace)
+	loss := []byte(`{"metadata":{"labels":null},"data":{"application.password":""}}`)
+	if _, err := secrets.Patch(t.Context(), "db-accounts", types.MergePatchType, loss, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := secrets.Delete(t.Context(), "db-credentials", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	claim, err := w.kube.CoreV1().PersistentVolumeClaims(w.namespace).Get(t.Context(), "data-db-0", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start(unlimited)
+	w.eventually("the published password logs in", func() (bool, string) {
+		published, err := secrets.Get(t.Context(), "db-credentials", metav1.GetOptions{})
+		return err == nil && w.sim.Login(claim.UID, "app", string(published.Data["password"])), "not yet"
+	})
+	if password := string(w.secret("db-credentials").Data["password"]); password == old {
+		t.Error("the password is the lost one")
+	}
+	w.waitReady("db")
+}

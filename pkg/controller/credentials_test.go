@@ -94,6 +94,9 @@ func TestAPasswordThatIsTakenFromTheMasterCopyIsPutBack(t *testing.T) {
 		"both are empty":               {map[string][]byte{}, map[string][]byte{"username": []byte("app"), "password": {}}, ""},
 		"a person chose another":       {map[string][]byte{engine.AccountsPasswordKey: []byte("chosen")}, good, "chosen"},
 		"nothing was published before": {map[string][]byte{}, nil, ""},
+		"the published name is lost":   {map[string][]byte{}, map[string][]byte{"password": []byte("good")}, "good"},
+		"the published name is edited": {map[string][]byte{}, map[string][]byte{"username": []byte("postgres"), "password": []byte("good")}, "good"},
+		"what is published is no text": {map[string][]byte{}, map[string][]byte{"username": []byte("app"), "password": {0xff}}, ""},
 	} {
 		c.accounts[engine.AccountsUsernameKey], c.accounts[engine.ReplicationPasswordKey] = []byte("app"), []byte("replicas")
 		have := []runtime.Object{&corev1.Secret{
@@ -109,6 +112,85 @@ func TestAPasswordThatIsTakenFromTheMasterCopyIsPutBack(t *testing.T) {
 		}
 		if string(accounts.Data[engine.ReplicationPasswordKey]) != "replicas" {
 			t.Errorf("%s: the password of replicas is %q", name, accounts.Data[engine.ReplicationPasswordKey])
+		}
+	}
+}
+
+// What the operator made is its own whatever labels it has lost, and what somebody else has is not its last copy.
+func TestTheLastPasswordIsReadWhereItIsTheOperators(t *testing.T) {
+	lost := func() *corev1.Secret {
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", Namespace: "ns", Annotations: map[string]string{naming.AnnotationUsername: "app"}},
+			Data:       map[string][]byte{engine.AccountsUsernameKey: []byte("app")},
+		}
+	}
+	published := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: "ns", Annotations: map[string]string{naming.AnnotationDatabaseUID: "db-uid"}},
+		Data:       map[string][]byte{"password": []byte("good")},
+	}
+	for manager, want := range map[string]string{naming.FieldManager: "good", "somebody": ""} {
+		fields := &metav1.FieldsV1{}
+		fields.SetRawBytes([]byte(`{"f:metadata":{"f:annotations":{"f:` + naming.AnnotationDatabaseUID + `":{}}}}`))
+		published.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: fields}}
+		accounts := lost()
+		db, controller := withSecrets(t, accounts, published)
+		mended, err := controller.mendAccounts(t.Context(), db, accounts)
+		reason, _ := explain(err)
+		if want == "" && reason != dbv1.ReasonResourceConflict || want != "" && (err != nil || string(mended.Data[engine.AccountsPasswordKey]) != want) {
+			t.Errorf("made by %s: %v, %v", manager, mended, err)
+		}
+	}
+}
+
+// The write that puts a password back owns its key again, as the first one did: only the annotation tells agents
+// that never saw the Secret in between that there is something to set.
+func TestAPasswordThatIsPutBackHasAVersionOfItsOwn(t *testing.T) {
+	seen := map[string]bool{}
+	for range 2 {
+		accounts := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", Namespace: "ns", Annotations: map[string]string{naming.AnnotationUsername: "app"}},
+			Data:       map[string][]byte{engine.AccountsUsernameKey: []byte("intruder"), engine.AccountsPasswordKey: []byte("good")},
+		}
+		db, controller := withSecrets(t, accounts)
+		named, err := controller.mendAccounts(t.Context(), db, accounts)
+		if err != nil || named.Annotations[naming.AnnotationPasswordVersion] != "" {
+			t.Fatalf("the name alone is put back: %v, %v", named, err)
+		}
+		delete(named.Data, engine.AccountsPasswordKey)
+		if named, err = controller.clients.Kube.CoreV1().Secrets("ns").Update(t.Context(), named, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		mended, err := controller.mendAccounts(t.Context(), db, named)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version := mended.Annotations[naming.AnnotationPasswordVersion]
+		if version == "" || seen[version] || mended.Annotations[naming.AnnotationUsername] != "app" {
+			t.Errorf("annotations %v; versions before: %v", mended.Annotations, seen)
+		}
+		seen[version] = true
+	}
+}
+
+// A master copy without its labels is invisible, and nothing else in the way is a reason to leave it so.
+func TestAWholeMasterCopyIsFoundWhateverBecameOfThePublishedSecret(t *testing.T) {
+	for name, published := range map[string]map[string][]byte{
+		"it lost its name": {"password": []byte("good")}, "it lost its password": {"username": []byte("alice")},
+		"its name is one of the engine": {"username": []byte("postgres"), "password": []byte("good")},
+	} {
+		db, controller := withSecrets(t,
+			&corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: "db-accounts", Namespace: "ns", Annotations: map[string]string{naming.AnnotationDatabaseUID: "db-uid", naming.AnnotationUsername: "alice"}},
+				Data:       map[string][]byte{engine.AccountsUsernameKey: []byte("alice"), engine.AccountsPasswordKey: []byte("good")},
+			},
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "db-credentials", Namespace: "ns"}, Data: published},
+		)
+		if err := controller.createAccounts(t.Context(), db, engine.CreateAccounts{Username: "app"}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		accounts, err := controller.clients.Kube.CoreV1().Secrets("ns").Get(t.Context(), "db-accounts", metav1.GetOptions{})
+		if err != nil || accounts.Labels[naming.LabelDatabase] != "db" || string(accounts.Data[engine.AccountsPasswordKey]) != "good" {
+			t.Errorf("%s: labels %v, password %q, %v", name, accounts.Labels, accounts.Data[engine.AccountsPasswordKey], err)
 		}
 	}
 }

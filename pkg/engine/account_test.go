@@ -88,3 +88,23 @@ func TestAMasterCopyThatDoesNotSayWhoseItIsIsReadAgain(t *testing.T) {
 		}
 	}
 }
+
+// The operator owns what it put back as what it made: agents set the password again, and until they did, what is
+// published is not said to log in.
+func TestAPasswordThatWasPutBackIsSetAgain(t *testing.T) {
+	s := settled()
+	before := *s.instanceSpec().Accounts[0].PasswordVersion
+	s.Secrets["db-accounts"].Annotations[naming.AnnotationPasswordVersion] = "first"
+	s.deriveSecrets()
+	first := *s.instanceSpec().Accounts[0].PasswordVersion
+	if first == before || len(first) > 64 {
+		t.Errorf("the version was %q, and is %q", before, first)
+	}
+	if got := condition(s.plan(), dbv1.ConditionCredentialsSynced); got != "False CredentialsPending" {
+		t.Errorf("CredentialsSynced is %s", got)
+	}
+	s.Secrets["db-accounts"].Annotations[naming.AnnotationPasswordVersion] = "second"
+	if second := *s.instanceSpec().Accounts[0].PasswordVersion; second == first || second == before {
+		t.Errorf("put back once more, the version is %q", second)
+	}
+}

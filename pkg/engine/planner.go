@@ -179,7 +179,11 @@ func (p *planner) passwordVersion() string {
 	if accounts == nil {
 		return ""
 	}
-	return contentVersion(accounts, AccountsUsernameKey, AccountsPasswordKey)
+	version := contentVersion(accounts, AccountsUsernameKey, AccountsPasswordKey)
+	if mended := accounts.Annotations[naming.AnnotationPasswordVersion]; mended != "" {
+		version = resources.Hash([]string{version, mended})
+	}
+	return version
 }
 
 // replicationVersion identifies the password of replicas in the master copy, "" while there is none.

@@ -85,6 +85,9 @@ const (
 	// AnnotationFenced on a Database names the instances whose engines a person stopped, with
 	// commas between them.
 	AnnotationFenced = Group + "/fenced"
+	// AnnotationPasswordVersion on the master copy of the accounts tells a password of the application's account
+	// that was put back from the one before, without telling it.
+	AnnotationPasswordVersion = Group + "/password-version"
 	// AnnotationReplicationVersion on the master copy of the accounts tells one password of
 	// ReplicationUser from another, without telling it.
 	AnnotationReplicationVersion = Group + "/replication-version"
