@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,6 +77,11 @@ func (s *subject) toleration(path string, t *corev1.Toleration) {
 	case corev1.TolerationOpEqual, "":
 		refuse(t.Key == "", "key", t.Key, "set the key of the taint, or operator: Exists, which tolerates every taint")
 		s.named(path+".value", t.Value, validation.IsValidLabelValue(t.Value), "write it as the taint has it")
+	case corev1.TolerationOpLt, corev1.TolerationOpGt:
+		// A cluster that does not compare numbers refuses them in the StatefulSet, and says so.
+		refuse(t.Key == "", "key", t.Key, "set the key of the taint")
+		number, err := strconv.ParseInt(t.Value, 10, 64)
+		refuse(err != nil || strconv.FormatInt(number, 10) != t.Value, "value", t.Value, "write a whole number, as 100")
 	default:
 		refuse(true, "operator", t.Operator, "set it to Equal, with a value, or to Exists, without one")
 	}

@@ -101,6 +101,8 @@ func TestPodsMayBeScheduledAsKubernetesCan(t *testing.T) {
 			{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "databases", Effect: corev1.TaintEffectNoSchedule},
 			{Key: "node.kubernetes.io/not-ready", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(30))},
 			{Key: "dedicated", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectPreferNoSchedule},
+			{Key: "example.com/failures", Operator: corev1.TolerationOpLt, Value: "100", Effect: corev1.TaintEffectNoSchedule},
+			{Key: "example.com/grade", Operator: corev1.TolerationOpGt, Value: "-5"},
 		},
 	}
 	if errs := ValidateDatabase(db, Context{}); len(errs) > 0 {
