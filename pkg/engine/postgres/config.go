@@ -165,8 +165,6 @@ var ownedSettings = map[string]string{
 	"hba_file":                   "access is by password, over the Service",
 	"ident_file":                 "access is by password, over the Service",
 	"external_pid_file":          "the agent supervises the server",
-	"pre_auth_delay":             "leave it out: it is for debuggers, and every session would wait",
-	"post_auth_delay":            "leave it out: it is for debuggers, and every session would wait",
 	"include*":                   "settings belong in spec.engineConfig",
 	"ssl*":                       "set spec.networking.tls",
 	"archive_*":                  "set spec.backup",
@@ -211,8 +209,14 @@ func (Engine) OwnedSettings() map[string]string { return ownedSettings }
 // settingName is a name as the server accepts it, with the prefix of an extension.
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$`)
 
+// debuggerDelays keep every session waiting, for a debugger to attach, and the agent's with them.
+var debuggerDelays = []string{"pre_auth_delay", "post_auth_delay"}
+
+// zero is no time at all, as the server reads it.
+var zero = regexp.MustCompile(`^\s*[+-]?0+(\.0*)?\s*(us|ms|s|min|h|d)?\s*$`)
+
 // ValidateConfig implements engine.Engine. Whether a value is good only the server knows; here is
-// refused what is no setting's name.
+// refused what is no setting's name, and what lets nobody in.
 func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec", "engineConfig")
@@ -227,6 +231,9 @@ func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList
 			errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s and %s are one setting: keep one of them", other, name)))
 		}
 		lower[strings.ToLower(name)] = name
+		if value := string(config[name]); slices.Contains(debuggerDelays, strings.ToLower(name)) && !zero.MatchString(value) {
+			errs = append(errs, field.Invalid(at, value, "for debuggers: every session would wait; set it to 0, or leave it out"))
+		}
 	}
 	return errs
 }

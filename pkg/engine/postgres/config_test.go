@@ -128,8 +128,7 @@ func refusals(config map[string]dbv1.ConfigValue) field.ErrorList {
 
 func TestTheOperatorsSettingsCannotBeSet(t *testing.T) {
 	names := slices.Collect(maps.Keys(owned(database())))
-	for _, name := range append(names, "port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval",
-		"pre_auth_delay", "post_auth_delay") {
+	for _, name := range append(names, "port", "SSL_cert_file", "archive_command", "recovery_target_time", "primary_conninfo", "unix_socket_group", "include_dir", "wal_receiver_timeout", "wal_retrieve_retry_interval") {
 		errs := refusals(map[string]dbv1.ConfigValue{name: "x"})
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.engineConfig["+name+"]") || !strings.Contains(errs[0].Error(), "the operator owns") {
 			t.Errorf("%s: %v", name, errs)
@@ -145,6 +144,8 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 		"a line break":        {map[string]dbv1.ConfigValue{"work_mem": "4MB\nport = 1"}, "one line"},
 		"a name with a space": {map[string]dbv1.ConfigValue{"work mem": "4MB"}, "spec.engineConfig[work mem]"},
 		"a name with a dash":  {map[string]dbv1.ConfigValue{"work-mem": "4MB"}, "not a setting's name"},
+		"a delay":             {map[string]dbv1.ConfigValue{"pre_auth_delay": "1"}, "spec.engineConfig[pre_auth_delay]"},
+		"a delay with a unit": {map[string]dbv1.ConfigValue{"Post_Auth_Delay": "10ms"}, "set it to 0, or leave it out"},
 		"one name twice":      {map[string]dbv1.ConfigValue{"work_mem": "4MB", "WORK_MEM": "8MB"}, "keep one of them"},
 	} {
 		errs := refusals(c.config)
@@ -154,6 +155,11 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 	}
 	if errs := refusals(map[string]dbv1.ConfigValue{"max_connections": "200", "pg_stat_statements.max": "1000"}); len(errs) != 0 {
 		t.Errorf("legal settings: %v", errs)
+	}
+	for _, none := range []dbv1.ConfigValue{"0", "0s", " 0 ms", "00", "-0", "0.0"} {
+		if errs := refusals(map[string]dbv1.ConfigValue{"pre_auth_delay": none, "post_auth_delay": none}); len(errs) != 0 {
+			t.Errorf("a delay of %q: %v", none, errs)
+		}
 	}
 }
 
