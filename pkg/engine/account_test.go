@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
@@ -106,5 +108,21 @@ func TestAPasswordThatWasPutBackIsSetAgain(t *testing.T) {
 	s.Secrets["db-accounts"].Annotations[naming.AnnotationPasswordVersion] = "second"
 	if second := *s.instanceSpec().Accounts[0].PasswordVersion; second == first || second == before {
 		t.Errorf("put back once more, the version is %q", second)
+	}
+}
+
+// Claims of devices were ignored before they were refused: a Database that runs with one is not left alone for it.
+func TestADatabaseThatRunsWithAClaimOfADeviceIsMaintained(t *testing.T) {
+	s := settled()
+	s.Database.Spec.Resources = &corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "gpu"}}}
+	delete(s.Secrets, "db-credentials")
+	p := s.plan()
+	if condition(p, dbv1.ConditionValidated) != "True AsExpected" || !slices.Contains(actions(p), "publish the credentials") {
+		t.Errorf("Validated is %s; actions %v", condition(p, dbv1.ConditionValidated), actions(p))
+	}
+	s.Database.Status = dbv1.DatabaseStatus{}
+	s.StatefulSets, s.Pods, s.Instances, s.Claims = nil, nil, nil, nil
+	if p := s.plan(); condition(p, dbv1.ConditionValidated) != "False InvalidSpec" || len(p.Objects)+len(p.Actions) > 0 {
+		t.Errorf("a new one: Validated is %s; objects %v, actions %v", condition(p, dbv1.ConditionValidated), kinds(p), actions(p))
 	}
 }

@@ -102,6 +102,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.highAvailability) || !has(self.highAvailability.synchronousReplicas) || self.highAvailability.synchronousReplicas < self.topology.replicas",message="spec.highAvailability.synchronousReplicas must be less than spec.topology.replicas, because the primary does not wait for itself; lower it, or add replicas"
 // +kubebuilder:validation:XValidation:rule="has(self.storage) ? has(self.storage.size) : self.engine == 'Redis'",message=`spec.storage.size is required, because data needs a volume; set it, as "10Gi" (only a Redis that keeps nothing on disk may leave spec.storage out)`
 // +kubebuilder:validation:XValidation:rule="has(self.storage) == has(oldSelf.storage)",message="spec.storage cannot be added or removed, because instances cannot change where their data is; back up, and restore into a new Database"
+// +kubebuilder:validation:XValidation:rule="!has(self.resources) || !has(self.resources.claims) || size(self.resources.claims) <= (has(oldSelf.resources) && has(oldSelf.resources.claims) ? size(oldSelf.resources.claims) : 0)",message="spec.resources.claims must be left out, because the operator makes no claims of devices for its pods; ask for extended resources in spec.resources.limits, or choose nodes with spec.scheduling.nodeSelector"
 // +kubebuilder:validation:XValidation:rule="self.engine != 'Redis' || self.topology.mode != 'Cluster' || !has(self.networking) || !has(self.networking.port) || self.networking.port <= 55535",message="spec.networking.port must be at most 55535 for Redis Cluster, because its nodes talk on the port 10000 above; choose a lower one, or leave it out"
 // +kubebuilder:validation:XValidation:rule="!has(self.backup) || !has(self.backup.enabled) || !self.backup.enabled || has(self.backup.destination) || (self.engine != 'Elasticsearch' && has(self.backup.method) && self.backup.method == 'Snapshot')",message="spec.backup.destination is required for this method, because only a volume snapshot can stay with the storage; name a bucket in s3, or a persistentVolumeClaim"
 // +kubebuilder:validation:XValidation:rule="self.engine != 'Elasticsearch' || !has(self.backup) || !has(self.backup.method) || self.backup.method in ['Snapshot', 'Incremental']",message="spec.backup.method must be Snapshot for Elasticsearch, because it has no Dump and no WAL; use Snapshot, which stores only what changed"
@@ -166,7 +167,6 @@ type DatabaseSpec struct {
 	// 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine
 	// settings are derived from the memory limit. Claims of devices are refused.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!has(self.claims) || size(self.claims) == 0",message="spec.resources.claims must be left out, because the operator makes no claims of devices for its pods; ask for extended resources in spec.resources.limits, or choose nodes with spec.scheduling.nodeSelector"
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
 	// How clients reach the database: Service type, port, TLS. Default: a ClusterIP Service

@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -157,6 +158,15 @@ func requests(r corev1.ResourceRequirements) func(*dbv1.Database) {
 	return spec(func(s *dbv1.DatabaseSpec) { s.Resources = &r })
 }
 
+// devices are claims of devices.
+func devices(n int) []corev1.ResourceClaim {
+	var claims []corev1.ResourceClaim
+	for i := range n {
+		claims = append(claims, corev1.ResourceClaim{Name: fmt.Sprintf("gpu-%d", i)})
+	}
+	return claims
+}
+
 func scheduling(where dbv1.SchedulingSpec) func(*dbv1.Database) {
 	return spec(func(s *dbv1.DatabaseSpec) { s.Scheduling = &where })
 }
@@ -227,9 +237,8 @@ var ruleCases = []ruleCase{
 	{rule: "auto-grow-max", wrong: "growing up to less than the size", at: "spec.storage.autoGrow.maxSize", bad: grow(dbv1.AutoGrowSpec{MaxSize: quantity("5Gi")})},
 	{rule: "resources", wrong: "a request above its limit", at: "spec.resources.requests[memory]", bad: requests(corev1.ResourceRequirements{Requests: memory("2Gi"), Limits: memory("1Gi")})},
 	{rule: "resources", wrong: "a negative request", at: "spec.resources.requests[memory]", detail: "must not be negative; remove it for the profile's default", bad: requests(corev1.ResourceRequirements{Requests: memory("-1Gi"), Limits: memory("1Gi")})},
-	{rule: "resource-claims", wrong: "a claim of a device", at: "spec.resources.claims", bad: spec(func(s *dbv1.DatabaseSpec) {
-		s.Resources = &corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "gpu"}}}
-	})},
+	{rule: "resource-claims", wrong: "a claim of a device", at: "spec.resources.claims", bad: requests(corev1.ResourceRequirements{Claims: devices(1)})},
+	{rule: "resource-claims-added", wrong: "a claim of a device, for what runs", at: "spec.resources.claims", change: true, context: Context{CurrentVersion: "15.4"}, bad: requests(corev1.ResourceRequirements{Claims: devices(1)})},
 	{rule: "resources-memory", wrong: "a limit without its unit", at: "spec.resources.limits[memory]", bad: requests(corev1.ResourceRequirements{Limits: memory("2")})},
 
 	{rule: "port-agent", wrong: "the agent's port", at: "spec.networking.port", bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 8008} })},

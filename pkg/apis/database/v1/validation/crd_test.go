@@ -10,14 +10,19 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/version"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 	"sigs.k8s.io/yaml"
+
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
 // oldest is the first Kubernetes that the CRDs must work with.
@@ -215,4 +220,49 @@ func TestTheVersionColumnIsWhatRuns(t *testing.T) {
 		}
 	}
 	t.Error("there is no column Version")
+}
+
+// Kubernetes before 1.30 runs every expression at every write, whether its field changed or not: a Database that was
+// stored with claims of devices, while they were ignored, must stay writable there.
+func TestClaimsOfDevicesAreRefusedForWhoAddsThem(t *testing.T) {
+	schema, err := structuralschema.NewStructural(rootSchema(crds(t)["Database"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	validator := cel.NewValidator(schema, true, celconfig.PerCallLimit)
+	written := func(db *dbv1.Database) any {
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return object
+	}
+	for name, c := range map[string]struct {
+		before, after *corev1.ResourceRequirements
+		refused       bool
+	}{
+		"none, as before":            {nil, nil, false},
+		"the first one":              {nil, &corev1.ResourceRequirements{Claims: devices(1)}, true},
+		"the first one, with limits": {&corev1.ResourceRequirements{Limits: memory("1Gi")}, &corev1.ResourceRequirements{Limits: memory("1Gi"), Claims: devices(1)}, true},
+		"one, as before":             {&corev1.ResourceRequirements{Claims: devices(1)}, &corev1.ResourceRequirements{Claims: devices(1)}, false},
+		"one, and another limit":     {&corev1.ResourceRequirements{Claims: devices(1)}, &corev1.ResourceRequirements{Limits: memory("1Gi"), Claims: devices(1)}, false},
+		"one more":                   {&corev1.ResourceRequirements{Claims: devices(1)}, &corev1.ResourceRequirements{Claims: devices(2)}, true},
+		"one fewer":                  {&corev1.ResourceRequirements{Claims: devices(2)}, &corev1.ResourceRequirements{Claims: devices(1)}, false},
+		"none any more":              {&corev1.ResourceRequirements{Claims: devices(1)}, nil, false},
+	} {
+		before, after := good(dbv1.PostgreSQL), good(dbv1.PostgreSQL)
+		before.Spec.Resources, after.Spec.Resources = c.before, c.after
+		got, _ := validator.Validate(t.Context(), nil, schema, written(after), written(before), celconfig.RuntimeCELCostBudget)
+		if refused := len(got) > 0; refused != c.refused || refused && !strings.Contains(got.ToAggregate().Error(), claimsMessage) {
+			t.Errorf("%s: the API server says %v", name, got)
+		}
+		runs := Context{CurrentVersion: "15.4"}
+		if errs := ValidateDatabase(after, runs); len(errs) > 0 {
+			t.Errorf("%s: what runs is not maintained: %v", name, errs)
+		}
+		runs.Old = before
+		if errs := ValidateDatabase(after, runs); len(errs) > 0 != c.refused {
+			t.Errorf("%s: Go says %v", name, errs)
+		}
+	}
 }

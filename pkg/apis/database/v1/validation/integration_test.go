@@ -267,7 +267,7 @@ func storedBeforeTheRules(t *testing.T) databasev1.DatabaseInterface {
 	namespace := apiserver.Namespace(t, config)
 	raw := dynamic.NewForConfigOrDie(config).Resource(databases).Namespace(namespace)
 	stored := object(t, `{metadata: {name: old}, spec: {engine: SQLite, version: latest, topology: {mode: Sharded, replicas: 2},
-		backup: {enabled: true}, networking: {port: 8008, tls: {enabled: true}}, engineConfig: {"a b": "c\nd"}}}`)
+		resources: {claims: [{name: gpu}]}, backup: {enabled: true}, networking: {port: 8008, tls: {enabled: true}}, engineConfig: {"a b": "c\nd"}}}`)
 	eventually(t, func() error {
 		_, err := raw.Create(t.Context(), stored, metav1.CreateOptions{})
 		return err

@@ -127,14 +127,22 @@ var storageRules = []Rule{
 		},
 	},
 	{
-		ID: "resource-claims", Paths: []string{"spec.resources"},
-		CEL: `!has(self.claims) || size(self.claims) == 0`,
-		Message: "spec.resources.claims must be left out, because the operator makes no claims of devices for its pods; " +
-			"ask for extended resources in spec.resources.limits, or choose nodes with spec.scheduling.nodeSelector",
+		ID: "resource-claims-added", Paths: []string{"spec"},
+		CEL:     `!has(self.resources) || !has(self.resources.claims) || size(self.resources.claims) <= (has(oldSelf.resources) && has(oldSelf.resources.claims) ? size(oldSelf.resources.claims) : 0)`,
+		Message: claimsMessage,
 		Check: func(s *subject) {
-			if r := s.spec.Resources; r != nil && len(r.Claims) > 0 {
-				s.refuse(true, "spec.resources.claims", r.Claims[0].Name)
+			if s.Old != nil {
+				s.refuse(len(claims(s.spec)) > len(claims(&s.Old.Spec)), "spec.resources.claims", claims(s.spec))
 			}
+		},
+	},
+	{
+		// Without the Database before, CEL cannot tell a creation from a write to one that was stored while claims were
+		// ignored, which must stay writable. What runs with such claims goes on to be maintained.
+		ID:      "resource-claims",
+		Message: claimsMessage,
+		Check: func(s *subject) {
+			s.refuse(len(claims(s.spec)) > 0 && s.CurrentVersion == "", "spec.resources.claims", claims(s.spec))
 		},
 	},
 	{
@@ -146,6 +154,20 @@ var storageRules = []Rule{
 			s.refuse(limit.Sign() >= 0 && limit.CmpInt64(64<<20) < 0, "spec.resources.limits[memory]", limit.String())
 		},
 	},
+}
+
+const claimsMessage = "spec.resources.claims must be left out, because the operator makes no claims of devices for its pods; " +
+	"ask for extended resources in spec.resources.limits, or choose nodes with spec.scheduling.nodeSelector"
+
+// claims are the names of the claims of devices in a spec.
+func claims(spec *dbv1.DatabaseSpec) []string {
+	var names []string
+	if spec.Resources != nil {
+		for _, claim := range spec.Resources.Claims {
+			names = append(names, claim.Name)
+		}
+	}
+	return names
 }
 
 func autoGrow(spec *dbv1.DatabaseSpec) *dbv1.AutoGrowSpec {
