@@ -238,7 +238,7 @@ func TestConfigurationThatMakesSessionsWaitIsTakenBack(t *testing.T) {
 	}
 }
 
-// What keeps the agent out from the first start on is read in once it is corrected.
+// What keeps the agent out from the first start on is corrected by the next one.
 func TestFirstConfigurationThatKeepsTheAgentOutIsCorrected(t *testing.T) {
 	f := newFixture(t)
 	f.mount(baseConfig("pre_auth_delay = 20"))
@@ -247,7 +247,7 @@ func TestFirstConfigurationThatKeepsTheAgentOutIsCorrected(t *testing.T) {
 	f.await("a start", func(s *dbv1.DatabaseInstanceStatus) bool { return s.EngineStarts == 1 })
 	hash := f.ask(baseConfig())
 	status := f.await("the corrected configuration", func(s *dbv1.DatabaseInstanceStatus) bool { return s.AppliedConfigHash == hash })
-	if status.EngineStarts != 1 {
+	if status.EngineStarts != 2 {
 		t.Errorf("%d starts", status.EngineStarts)
 	}
 }

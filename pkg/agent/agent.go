@@ -347,7 +347,7 @@ func (a *Agent) finish(logger klog.Logger, m *memory, next step, err error) {
 		delete(m.failures, key)
 		return
 	}
-	if (m.stopping || m.repl != nil) && errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) {
 		return
 	}
 	if m.failures[key] == nil {

@@ -20,7 +20,9 @@ import (
 //	good     the last version that the engine was seen to start, and let sessions in, with; what it goes
 //	         back to
 //
-// A version is written and synced before a link names it; versions without a link are removed.
+// A version is written and synced before a link names it. Versions without a link are removed before
+// another one is written, and at no other time: who takes one over may have to go back to the one
+// before.
 
 const (
 	linkCurrent = "current"
@@ -59,6 +61,9 @@ func (c *ConfigStore) linked(name string) string {
 
 // Stage copies files into the store, and returns the folder.
 func (c *ConfigStore) Stage(files map[string]string) (string, error) {
+	if err := c.clean(); err != nil {
+		return "", err
+	}
 	dir := filepath.Join(c.dir, confighash.ConfigHash(files))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("stage the configuration: %w", err)
@@ -79,25 +84,23 @@ func (c *ConfigStore) Use(hash string) error {
 	return replaceLink(filepath.Join(c.dir, linkCurrent), hash)
 }
 
-// MarkGood notes that the engine started with the current version, and removes what no link names.
-func (c *ConfigStore) MarkGood() error {
-	current := c.Current()
-	if current == "" || current == c.Good() {
+// MarkGood notes that the engine runs with a version, if that is the current one.
+func (c *ConfigStore) MarkGood(hash string) error {
+	if hash == "" || hash != c.Current() || hash == c.Good() {
 		return nil
 	}
-	if err := replaceLink(filepath.Join(c.dir, linkGood), current); err != nil {
-		return err
-	}
-	return c.clean(current)
+	return replaceLink(filepath.Join(c.dir, linkGood), hash)
 }
 
-func (c *ConfigStore) clean(keep string) error {
+// clean removes what no link names.
+func (c *ConfigStore) clean() error {
+	current, good := c.Current(), c.Good()
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return fmt.Errorf("clean up configurations: %w", err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() || e.Name() == keep {
+		if !e.IsDir() || e.Name() == current || e.Name() == good {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(c.dir, e.Name())); err != nil {

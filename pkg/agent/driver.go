@@ -31,14 +31,15 @@ type Driver interface {
 	Start(ctx context.Context, configDir string) (Engine, error)
 	// PrepareStop makes the stop that follows a short one.
 	PrepareStop(ctx context.Context) error
-	// Probe asks the engine how it is. An error means that it does not answer; ErrNotReadyYet, that it
-	// recovers or stops, and will.
+	// Probe asks the engine how it is. An error means that it does not answer; ErrAlive, that it said
+	// something nevertheless.
 	Probe(ctx context.Context) (Report, error)
 	// CheckConfig says what is wrong with the configuration in a folder, as a *Refusal. It works
 	// beside a running engine, and without one.
 	CheckConfig(ctx context.Context, configDir string) error
 	// Reload makes the engine read its folder again, waits until it has, and returns the settings
-	// that wait for a restart. It need not answer before it has read them. An error that is a *Refusal
+	// that wait for a restart. An engine that says nothing need not answer before it has read them; one
+	// that is too busy to be asked reads only files that it has had before. An error that is a *Refusal
 	// says what the engine did not accept; context.DeadlineExceeded, that it, or a client's session, was
 	// not done in time.
 	Reload(ctx context.Context) (pendingRestart []string, err error)
@@ -46,8 +47,9 @@ type Driver interface {
 	Account(ctx context.Context, account Account) AccountResult
 }
 
-// ErrNotReadyYet is what Probe meets while the engine is on its way: its settings are not at fault.
-var ErrNotReadyYet = errors.New("the engine is not ready yet")
+// ErrAlive is what Probe meets when the engine recovers, is full, is slow, and the like: it works, and
+// its settings are not what keeps the agent out.
+var ErrAlive = errors.New("the engine is alive")
 
 // Engine is an engine that was started.
 type Engine interface {

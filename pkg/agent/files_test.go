@@ -144,7 +144,7 @@ func TestConfigStoreKeepsWhatIsGood(t *testing.T) {
 		t.Error("a new store has something")
 	}
 	a := use("a")
-	if err := store.MarkGood(); err != nil {
+	if err := store.MarkGood(a); err != nil {
 		t.Fatal(err)
 	}
 	b := use("b")
@@ -160,12 +160,29 @@ func TestConfigStoreKeepsWhatIsGood(t *testing.T) {
 	if content, _ := os.ReadFile(filepath.Join(store.Path(), "a.conf")); string(content) != "a" {
 		t.Errorf("after going back the engine reads %q", content)
 	}
-	c := use("c")
-	if err := store.MarkGood(); err != nil {
+	// Another one is staged, and then the one that runs is found good: neither may be gone.
+	b = use("b")
+	c, err := store.Stage(map[string]string{"a.conf": "c"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if entries, _ := filepath.Glob(filepath.Join(filepath.Dir(store.Path()), "*")); len(entries) != 3 {
-		t.Errorf("want current, good and %s, got %v", c, entries)
+	if err := store.MarkGood(b); err != nil {
+		t.Fatal(err)
+	}
+	for _, hash := range []string{filepath.Base(c), a, b} {
+		if err := store.Use(hash); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(store.Path(), "a.conf")); err != nil {
+			t.Errorf("what the engine may have to read is gone: %v", err)
+		}
+	}
+	if err := store.MarkGood(filepath.Base(c)); err != nil || store.Good() != b {
+		t.Errorf("what does not run is called good: %q, %v", store.Good(), err)
+	}
+	d := use("d")
+	if entries, _ := filepath.Glob(filepath.Join(filepath.Dir(store.Path()), "*")); len(entries) != 4 {
+		t.Errorf("want current, good, %s and %s, got %v", b, d, entries)
 	}
 }
 

@@ -60,16 +60,33 @@ func (a *Agent) take(m *memory, shared *dbv1.DatabaseInstance) {
 	if m.instance == nil || m.instance.UID != shared.UID {
 		m.conditions = shared.Status.Conditions
 	}
-	changed := m.spec == nil || !equality.Semantic.DeepEqual(m.spec, &shared.Spec)
+	before := m.spec
 	m.instance, m.spec = shared, &shared.Spec
-	if !changed {
-		return
+	if before != nil {
+		if equality.Semantic.DeepEqual(before, m.spec) {
+			return
+		}
+		a.compare(m, before)
 	}
 	// Another wish is a reason to try again at once.
 	clear(m.retryAt)
 	clear(m.failures)
 	if err := a.store.Update(func(s *State) { s.Spec = shared.Spec.DeepCopy() }); err != nil {
 		klog.FromContext(a.background).Error(err, "The spec could not be kept on the volume")
+	}
+}
+
+// compare ends what was for the spec before.
+func (a *Agent) compare(m *memory, before *dbv1.DatabaseInstanceSpec) {
+	spec := m.spec
+	if spec.ConfigHash != before.ConfigHash {
+		// Who asks for something else, and then for the same again, wants it tried again.
+		a.refuse(m, "", "")
+	}
+	asked := spec.Operation != nil && (before.Operation == nil || before.Operation.ID != spec.Operation.ID)
+	if m.busy && m.busyWith == stepConfig && (asked || spec.Fenced && !before.Fenced) {
+		// A person waits for this, and the files can wait.
+		m.cancel()
 	}
 }
 

@@ -138,10 +138,16 @@ func TestWhatIsKeptWhenAConfigurationIsRefused(t *testing.T) {
 
 func TestAConfigurationThatIsNotReadInTimeIsTakenBack(t *testing.T) {
 	for name, test := range map[string]struct {
-		content string
-		late    int
-		refused bool
-	}{"always": {deaf, 0, true}, "once": {"a = 2\n", 1, false}} {
+		content   string
+		late      int
+		unchecked error
+		refused   bool
+	}{
+		"always":                    {deaf, 0, nil, true},
+		"once":                      {"a = 2\n", 1, nil, false},
+		"once after another error":  {"a = 2\n", 1, errors.New("no memory"), false},
+		"and so was the one before": {"a = 2\n", 3, nil, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir, driver := t.TempDir(), ready()
@@ -150,7 +156,7 @@ func TestAConfigurationThatIsNotReadInTimeIsTakenBack(t *testing.T) {
 				defer s.stop()
 				time.Sleep(2 * time.Second)
 				hash := mountConfig(t, dir, test.content)
-				driver.set(func() { driver.late = test.late })
+				driver.set(func() { driver.late, driver.unchecked = test.late, test.unchecked })
 				s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = hash })
 				time.Sleep(5 * time.Second)
 				status, want := s.status(), hash
@@ -162,6 +168,92 @@ func TestAConfigurationThatIsNotReadInTimeIsTakenBack(t *testing.T) {
 					t.Errorf("the engine read %q: %+v", driver.loads, status)
 				}
 				s.correct(dir, "a = 3\n", 3*time.Second)
+			})
+		})
+	}
+}
+
+// What was late once, and then another configuration, is not late twice.
+func TestLatenessIsCountedForEachConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, driver := t.TempDir(), ready()
+		s := simulateIn(t, dir, "pod-uid", driver, dbv1.DatabaseInstanceSpec{SystemID: "7", ConfigHash: mountConfig(t, dir, goodConfig)})
+		defer s.stop()
+		time.Sleep(2 * time.Second)
+		for _, content := range []string{"a = 2\n", "a = 3\n", "a = 2\n", goodConfig, "a = 2\n"} {
+			driver.set(func() { driver.late = 1 })
+			hash := mountConfig(t, dir, content)
+			s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = hash })
+			time.Sleep(500 * time.Millisecond)
+			synctest.Wait()
+			if got := s.memory.config; got.late != hash && content != goodConfig || got.refused != "" {
+				t.Errorf("after %q was late: %+v", content, got)
+			}
+		}
+	})
+}
+
+// That is what the refusal tells a person to do.
+func TestARefusedConfigurationThatIsTakenBackAndMadeAgainIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, driver := t.TempDir(), ready()
+		good := mountConfig(t, dir, goodConfig)
+		s := simulateIn(t, dir, "pod-uid", driver, dbv1.DatabaseInstanceSpec{SystemID: "7", ConfigHash: good})
+		defer s.stop()
+		time.Sleep(2 * time.Second)
+		tries := func() (n int) {
+			for _, content := range driver.loads {
+				if content == deaf {
+					n++
+				}
+			}
+			return n
+		}
+		for want := range 2 {
+			hash := mountConfig(t, dir, deaf)
+			s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = hash })
+			time.Sleep(5 * time.Second)
+			status := s.status()
+			c := meta.FindStatusCondition(status.Conditions, dbv1.ConditionConfigApplied)
+			if n := tries(); n != 2*(want+1) || c.Reason != dbv1.ReasonConfigRefused || !strings.Contains(c.Message, askAgain) {
+				t.Errorf("it was tried %d times: %+v", n, c)
+			}
+			mountConfig(t, dir, goodConfig)
+			s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = good })
+			time.Sleep(2 * time.Second)
+		}
+		if status := s.status(); !status.Ready || status.EngineStarts != 1 {
+			t.Errorf("unexpected status %+v", status)
+		}
+	})
+}
+
+func TestWhatAPersonAsksForDoesNotWaitForAConfiguration(t *testing.T) {
+	for name, test := range map[string]struct {
+		edit   func(*dbv1.DatabaseInstanceSpec)
+		starts int
+	}{
+		"fence": {func(to *dbv1.DatabaseInstanceSpec) { to.Fenced = true }, 1},
+		"restart": {func(to *dbv1.DatabaseInstanceSpec) {
+			to.Operation = &dbv1.InstanceOperation{ID: "x", Kind: dbv1.OperationRestart}
+		}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, driver := t.TempDir(), ready()
+				s := simulateIn(t, dir, "pod-uid", driver, dbv1.DatabaseInstanceSpec{SystemID: "7", ConfigHash: mountConfig(t, dir, goodConfig)})
+				defer s.stop()
+				time.Sleep(2 * time.Second)
+				driver.set(func() { driver.checks = true })
+				hash := mountConfig(t, dir, "a = 2\n")
+				s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = hash })
+				time.Sleep(5 * time.Second)
+				driver.set(func() { driver.checks = false })
+				s.change(test.edit)
+				time.Sleep(time.Second)
+				if modes := driver.engines[0].modes; !slices.Equal(modes, []StopMode{StopFast}) || len(driver.starts) != test.starts {
+					t.Errorf("a second later it was told to stop %v, and there were %d starts", modes, len(driver.starts))
+				}
 			})
 		})
 	}

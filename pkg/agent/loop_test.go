@@ -71,11 +71,16 @@ type fakeDriver struct {
 	// it read, by starts and reloads.
 	configDir string
 	loads     []string
-	// started is the one that it was last started with; recovers makes it say that it is not ready yet.
-	started  string
-	recovers bool
-	// late is how many reloads will not be done in time.
-	late int
+	// started is the one that it was last started with; alive makes it say that it is, and no more.
+	started string
+	alive   bool
+	// late is how many reloads will not be done in time; unchecked is why the next check fails; checks
+	// makes it last until somebody cancels it.
+	late      int
+	unchecked error
+	checks    bool
+	// frozen is how long the next probe takes, which then fails.
+	frozen time.Duration
 }
 
 // What configurations do to the engine: lockedOut lets in nobody but the agent, deaf not even the agent,
@@ -139,17 +144,36 @@ func (d *fakeDriver) PrepareStop(context.Context) error { return nil }
 
 func (d *fakeDriver) Probe(context.Context) (Report, error) {
 	d.mu.Lock()
+	frozen := d.frozen
+	d.frozen = 0
+	d.mu.Unlock()
+	if time.Sleep(frozen); frozen > 0 {
+		return Report{}, context.DeadlineExceeded
+	}
+	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.recovers:
-		return Report{}, ErrNotReadyYet
+	case d.alive:
+		return Report{}, ErrAlive
 	case d.silent || d.isDeaf() || d.endsWith != nil:
 		return Report{}, errors.New("no answer")
 	}
 	return Report{Role: dbv1.RolePrimary, ServerVersion: "3", Refusal: d.refusal()}, nil
 }
 
-func (d *fakeDriver) CheckConfig(context.Context, string) error { return nil }
+func (d *fakeDriver) CheckConfig(ctx context.Context, _ string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.checks {
+		d.mu.Unlock()
+		<-ctx.Done()
+		d.mu.Lock()
+		return ctx.Err()
+	}
+	err := d.unchecked
+	d.unchecked = nil
+	return err
+}
 
 func (d *fakeDriver) Reload(context.Context) ([]string, error) {
 	d.mu.Lock()
@@ -159,7 +183,7 @@ func (d *fakeDriver) Reload(context.Context) ([]string, error) {
 		return nil, refusal
 	}
 	d.late--
-	if d.late >= 0 || d.recovers || d.silent || d.isDeaf() {
+	if d.late >= 0 || d.alive || d.silent || d.isDeaf() {
 		return nil, context.DeadlineExceeded
 	}
 	return nil, nil

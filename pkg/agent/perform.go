@@ -35,9 +35,9 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepBootstrap:
 		return a.bootstrap
 	case stepConfig:
-		return a.configure(m.config.wanted(m.spec), m.engine != engineDown, m.failures[next.key()] != nil)
+		return a.configure(m.config.wanted(m.spec), m.engine != engineDown, m.config.late)
 	case stepFallback:
-		return a.fallBack(m.config.current, m.config.good, "a start with it failed: "+m.lastError)
+		return a.fallBack(m.config.current, m.config.good, "a start with it failed: "+m.lastError+askAgain)
 	case stepStart:
 		return a.start(m)
 	case stepPrepareStop:
@@ -45,9 +45,7 @@ func (a *Agent) action(m *memory, next step) action {
 	case stepStop:
 		m.stopAsked = true
 		if next.hopeless {
-			m.shutOut, m.lastError = true, fmt.Sprintf("it did not answer for %s", m.now.Sub(m.heardAt).Round(time.Second))
-			// That it could not be read in says nothing of a start with it.
-			delete(m.retryAt, step{kind: stepConfig}.key())
+			m.shutOut, m.lastError = true, fmt.Sprintf("it did not answer for %s", m.silence.lasted.Round(time.Second))
 		}
 		return a.stop(m.process, m.stopping, a.stopBudget(m))
 	default:
@@ -158,7 +156,7 @@ func (a *Agent) start(m *memory) action {
 func (a *Agent) engineStarted(m *memory, engine Engine) {
 	m.process, m.engine = engine, engineStarting
 	m.readyAt, m.report, m.stopAsked, m.probeFailures = time.Time{}, nil, false, 0
-	m.heardAt = time.Now()
+	m.silence.broken(time.Now())
 	m.startFailed, m.shutOut = false, false
 	m.config.pendingRestart = nil
 	go func() {

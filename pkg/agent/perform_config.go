@@ -11,8 +11,9 @@ import (
 // How configurations are taken over, and given up. The link of the one before is put back whenever the
 // engine cannot be seen to run with the new one, so that the last good configuration survives.
 
-// configure takes the mounted files over when the engine accepts them.
-func (a *Agent) configure(wanted string, running, again bool) action {
+// configure takes the mounted files over when the engine accepts them; late is the hash of those that
+// were not read in time once.
+func (a *Agent) configure(wanted string, running bool, late string) action {
 	return func(ctx context.Context) (func(*memory), error) {
 		ctx, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
@@ -40,41 +41,41 @@ func (a *Agent) configure(wanted string, running, again bool) action {
 		}
 		pending, err := a.reload(ctx)
 		if err != nil {
-			return a.takeBack(ctx, before, hash, late(err, again))
+			return a.takeBack(ctx, before, hash, err, late == hash)
 		}
 		if len(pending) == 0 {
-			err = a.configs.MarkGood()
+			err = a.configs.MarkGood(hash)
 		}
 		return a.applied(hash, pending, a.configs.Good()), err
 	}
 }
 
-// takeBack returns to the configuration before one that could not be read in.
-func (a *Agent) takeBack(ctx context.Context, before, hash string, cause error) (func(*memory), error) {
+// takeBack returns to the configuration before one that could not be read in. Only when that is read
+// in time does lateness say something about the new one; and once says little under load.
+func (a *Agent) takeBack(ctx context.Context, before, hash string, cause error, again bool) (func(*memory), error) {
 	if err := a.configs.Use(before); err != nil {
 		return nil, errors.Join(cause, err)
 	}
 	if _, err := a.reload(ctx); err != nil {
 		return nil, errors.Join(cause, err)
 	}
-	return a.refused(hash, cause)
+	switch {
+	case !errors.Is(cause, context.DeadlineExceeded):
+		return a.refused(hash, cause)
+	case !again:
+		return func(m *memory) { m.config.late = hash }, cause
+	}
+	return a.refused(hash, &Refusal{Words: "the engine does not answer in time with it, and does with the one before" + askAgain})
 }
+
+// askAgain ends a refusal whose reason need not be the configuration: the node may have been slow.
+const askAgain = "; to have it tried again, take the change back, and once that is applied make it again"
 
 // reload leaves time for another one.
 func (a *Agent) reload(ctx context.Context) (pending []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	return a.Driver.Reload(ctx)
-}
-
-// late makes a refusal of a reload that was late. Once says little under load; but twice, and the
-// configuration before is read in at once, says that sessions wait for what the new one asks for.
-func late(err error, again bool) error {
-	var refusal *Refusal
-	if !again || errors.As(err, &refusal) || !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return &Refusal{Words: "the engine does not answer in time with it, and does with the one before"}
 }
 
 // refused is the update after the engine said no. An error of another kind says nothing about
@@ -90,7 +91,7 @@ func (a *Agent) refused(hash string, err error) (func(*memory), error) {
 // refuse notes which configuration the engine does not accept, or that none is known. The volume
 // keeps it, or the next container would try the same files again.
 func (a *Agent) refuse(m *memory, hash, words string) {
-	m.config.refused, m.config.refusal = hash, words
+	m.config.refused, m.config.refusal, m.config.late = hash, words, ""
 	var refused *RefusedConfig
 	if hash != "" {
 		refused = &RefusedConfig{Hash: hash, Words: words}

@@ -53,7 +53,8 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 		a.noAnswer(m, err)
 		return
 	}
-	m.probeFailures, m.heardAt = 0, time.Now()
+	m.probeFailures = 0
+	m.silence.broken(time.Now())
 	if m.readyAt.IsZero() && report.Refusal != nil && m.config.canFallBack() {
 		m.shutOut, m.lastError = true, report.Refusal.Error()
 		return
@@ -72,8 +73,10 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 }
 
 func (a *Agent) noAnswer(m *memory, err error) {
-	if errors.Is(err, ErrNotReadyYet) {
-		m.heardAt = time.Now()
+	if now := time.Now(); errors.Is(err, ErrAlive) {
+		m.silence.broken(now)
+	} else {
+		m.silence.goesOn(now)
 	}
 	m.probeFailures++
 	if m.engine == engineRunning && m.probeFailures >= probeFailures {
@@ -85,14 +88,9 @@ func (a *Agent) noAnswer(m *memory, err error) {
 // firstAnswer is the first one since the engine was started.
 func (a *Agent) firstAnswer(m *memory, report *Report) {
 	m.readyAt = time.Now()
-	m.lastError = ""
-	// A reload before the first answer tells what waits for a restart: then it is not good yet.
-	reloaded := len(m.config.pendingRestart) > 0
-	if !reloaded {
-		m.config.pendingRestart = report.PendingRestart
-	}
-	if report.Refusal == nil && !reloaded {
-		if err := a.configs.MarkGood(); err != nil {
+	m.lastError, m.config.pendingRestart = "", report.PendingRestart
+	if report.Refusal == nil {
+		if err := a.configs.MarkGood(m.config.current); err != nil {
 			klog.FromContext(a.background).Error(err, "The configuration could not be marked as good")
 		}
 		m.config.good = a.configs.Good()

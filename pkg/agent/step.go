@@ -86,10 +86,10 @@ type observed struct {
 	// shutOut: it lets nobody in, or nobody but the agent, for which its configuration is the likely
 	// reason.
 	shutOut bool
-	// answered: it answered since it was started; heardAt is when it last did, or said that it is not
-	// ready yet, or was started.
+	// answered: it answered since it was started; silence is since it last said anything, or was
+	// started.
 	answered bool
-	heardAt  time.Time
+	silence  silence
 	// restartAt is the earliest time of the next start.
 	restartAt time.Time
 
@@ -120,7 +120,9 @@ type configFacts struct {
 	current, good string
 	// refused was not accepted, with the engine's words.
 	refused, refusal string
-	pendingRestart   []string
+	// late was not read in time once, while the one before was.
+	late           string
+	pendingRestart []string
 }
 
 // wanted is the hash that the spec asks for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ import (
 //  1. CheckConfig lets the server's own program read the files: it knows every name and value, and
 //     works beside a running server. It cannot see what only a start shows (a library that is
 //     missing, too much memory), nor what is wrong with pg_hba.conf.
-//  2. Reload signals the server, and waits until its load time is a later one: a new connection
+//  2. Reload asks the server how it is, signals it (tell), and waits until its load time is a later one: a new connection
 //     has the postmaster's, or was the first to be told by it. One that is made after that is made
 //     by a postmaster that has told everybody. Then pg_file_settings says what could not be applied.
 //     That is so both for refused values and for settings that wait for a restart; the latter are in
@@ -109,11 +110,11 @@ func withoutPaths(text string) string { return folder.ReplaceAllString(text, `"$
 
 // Reload implements agent.Driver.
 func (d *Driver) Reload(ctx context.Context) ([]string, error) {
-	if err := d.lowerFloor(ctx); err != nil {
+	folder := d.filesFolder()
+	if err := d.tell(ctx, folder); err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
-	// What keeps the agent out may be what changes: the server is told before it is asked anything.
-	if err := d.rewrite(); err != nil {
+	if err := d.lowerFloor(ctx); err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
 	loaded, err := d.reload(ctx)
@@ -132,9 +133,55 @@ func (d *Driver) Reload(ctx context.Context) ([]string, error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("open a session as a client would: %w", err)
 	}
+	d.nowInForce(folder)
 	pending = append(pending, d.floored()...)
 	slices.Sort(pending)
 	return slices.Compact(pending), nil
+}
+
+// tell has the server read its files before it is asked anything, where that is of use or does no harm:
+// what keeps the agent out may be what changes, and files that were in force may have to be so again
+// after an earlier call. Other files wait until somebody can see what comes of them.
+func (d *Driver) tell(ctx context.Context, folder string) error {
+	if !d.isInForce(folder) {
+		conn, err := d.connect(ctx)
+		if err == nil {
+			closeConn(conn)
+			return nil
+		}
+		if errors.Is(err, agent.ErrAlive) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return d.rewrite()
+}
+
+// filesFolder is where the operator's files are: the folder's own name, not that of a link to it.
+func (d *Driver) filesFolder() string {
+	d.files.Lock()
+	defer d.files.Unlock()
+	return realPath(d.configDir)
+}
+
+// realPath is empty when there is nothing.
+func realPath(path string) string {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+func (d *Driver) isInForce(folder string) bool {
+	d.files.Lock()
+	defer d.files.Unlock()
+	return folder == d.inForce
+}
+
+func (d *Driver) nowInForce(folder string) {
+	d.files.Lock()
+	defer d.files.Unlock()
+	d.inForce = folder
 }
 
 // reload writes the driver's files, has the server read everything again, and returns a connection

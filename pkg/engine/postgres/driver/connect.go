@@ -94,9 +94,6 @@ const (
 	classIntervention = "57"
 )
 
-// codeCannotConnectNow is the answer of a server that recovers, or is not consistent yet, or stops.
-const codeCannotConnectNow = "57P03"
-
 // login opens a connection as libpq would, over TCP.
 func (d *Driver) login(ctx context.Context, username, password, database string) error {
 	// TLS when the server has it; the address is our own, so whose certificate it is does not matter.
@@ -124,20 +121,21 @@ func (d *Driver) login(ctx context.Context, username, password, database string)
 func dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	config.ConnectTimeout = connectTimeout
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	heard := listenTo(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, plainError(err)
+	switch {
+	case err == nil:
+		return conn, nil
+	case heard.Load() && !loginRefused(err):
+		return nil, aliveError{plainError(err)}
 	}
-	return conn, nil
+	return nil, plainError(err)
 }
 
 // plainError keeps what the server said: the full text of a connection error names every address
 // that was tried.
 func plainError(err error) error {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
-		if server.Code == codeCannotConnectNow {
-			return fmt.Errorf("connect: %w: %w", agent.ErrNotReadyYet, server)
-		}
 		return fmt.Errorf("connect: %w", server)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
@@ -170,17 +168,29 @@ const probeQuery = `SELECT pg_is_in_recovery()`
 
 const factsQuery = `SELECT current_setting('server_version'), timeline_id FROM pg_control_checkpoint()`
 
-// Probe implements agent.Driver. The connection is kept: a new one costs the server a process.
+// Probe implements agent.Driver. The connection is kept: a new one costs the server a process. It is shared
+// with the look at replication, which may keep this call waiting: what that heard counts, too.
 func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	report, err := d.probe(ctx)
+	if err != nil && d.heard {
+		err = aliveError{err}
+	}
+	d.heard = false
+	return report, err
+}
+
+func (d *Driver) probe(ctx context.Context) (agent.Report, error) {
 	if d.polled == nil {
 		if err := d.openPolled(ctx); err != nil {
 			return agent.Report{}, err
 		}
 	}
 	var inRecovery bool
-	if err := d.polled.QueryRow(ctx, probeQuery).Scan(&inRecovery); err != nil {
+	err := d.polled.QueryRow(ctx, probeQuery).Scan(&inRecovery)
+	d.hear(err)
+	if err != nil {
 		closeConn(d.polled)
 		d.polled = nil
 		return agent.Report{}, fmt.Errorf("ask the server: %w", err)
@@ -200,8 +210,15 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 	}, nil
 }
 
+// hear notes whether a call heard the server. The caller holds d.mu.
+func (d *Driver) hear(err error) {
+	_, answer := errors.AsType[*pgconn.PgError](err)
+	d.heard = d.heard || err == nil || answer
+}
+
 func (d *Driver) openPolled(ctx context.Context) error {
 	conn, err := d.connect(ctx)
+	d.heard = d.heard || err == nil || errors.Is(err, agent.ErrAlive)
 	if err != nil {
 		return err
 	}

@@ -61,8 +61,10 @@ type Driver struct {
 
 	// mu guards the connection of the health poll, which is kept, and what is remembered of one
 	// look at the server for the next.
-	mu       sync.Mutex
-	polled   *pgx.Conn
+	mu     sync.Mutex
+	polled *pgx.Conn
+	// heard: the server said something since the last Probe.
+	heard    bool
 	facts    facts
 	settling settling
 	replies  replies
@@ -73,6 +75,9 @@ type Driver struct {
 	state     *replicationState
 	configDir string
 	major     string
+	// inForce is the folder of the operator's files that the server was started with, or that Reload last
+	// saw it use.
+	inForce string
 	// floor are settings that are configured too low for a replica.
 	floor []setting
 	// blocked: no commit may end for now.

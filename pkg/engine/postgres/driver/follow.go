@@ -221,7 +221,7 @@ func (w word) orElse(failed error, state *replicationState, source agent.Source)
 		return w
 	}
 	w.slot, w.address = state.Slot, state.Address
-	if otherAnswers(failed) {
+	if loginRefused(failed) {
 		w.address = ""
 	}
 	return w

@@ -133,6 +133,7 @@ func (d *Driver) askReplication(ctx context.Context) (replicationFacts, error) {
 			}
 		}
 		facts, err := scanReplication(d.polled.QueryRow(ctx, replicationQuery))
+		d.hear(err)
 		if err == nil {
 			return facts, nil
 		}

@@ -152,8 +152,9 @@ func (d *Driver) connectSource(ctx context.Context, source agent.Source) (*pgx.C
 	return conn, facts, nil
 }
 
-// otherAnswers says whether somebody answered, and does not know us: it is not that source, as far as we know.
-func otherAnswers(err error) bool {
+// loginRefused says whether somebody answered, and does not know us. It is not the source that is looked for, as
+// far as we know; and of our own server, pg_hba.conf can be why.
+func loginRefused(err error) bool {
 	server, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && strings.HasPrefix(server.Code, classAuthorization)
 }

@@ -45,6 +45,7 @@ func (d *Driver) prepareFiles(ctx context.Context, configDir, major string) erro
 	d.files.Lock()
 	defer d.files.Unlock()
 	d.configDir, d.major, d.floor, d.blocked = configDir, major, nil, false
+	d.inForce = realPath(configDir)
 	state, err := d.load()
 	if err != nil {
 		return err
