@@ -80,7 +80,7 @@ func (p *planner) reportUnsupportedEngine(violations field.ErrorList) {
 	} else {
 		p.condition(dbv1.ConditionValidated, yes, dbv1.ReasonAsExpected, "")
 	}
-	message := fmt.Sprintf("not supported yet: engine %s. Nothing was created; this release runs PostgreSQL.", p.Database.Spec.Engine)
+	message := fmt.Sprintf(NotSupported+"engine %s. Nothing was created; `kubectl explain database.spec.engine` names the engines of this release.", p.Database.Spec.Engine)
 	p.status.Phase = dbv1.PhasePending
 	p.condition(dbv1.ConditionProvisioned, no, dbv1.ReasonNotSupported, message)
 	p.condition(dbv1.ConditionReady, no, dbv1.ReasonNotSupported, message)

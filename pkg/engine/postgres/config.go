@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
@@ -218,21 +219,10 @@ var zero = regexp.MustCompile(`^\s*[+-]?0+(\.0*)?\s*(us|ms|s|min|h|d)?\s*$`)
 // ValidateConfig implements engine.Engine. Whether a value is good only the server knows; here is
 // refused what is no setting's name, and what lets nobody in.
 func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList {
-	var errs field.ErrorList
-	path := field.NewPath("spec", "engineConfig")
-	lower := map[string]string{}
+	errs := engine.ValidateNames(config, settingName, "use letters, digits and _, as in max_connections or pg_stat_statements.max")
 	for _, name := range slices.Sorted(maps.Keys(config)) {
-		at := path.Key(name)
-		if !settingName.MatchString(name) {
-			errs = append(errs, field.Invalid(at, name, "not a setting's name: use letters, digits and _, as in max_connections or pg_stat_statements.max"))
-			continue
-		}
-		if other, twice := lower[strings.ToLower(name)]; twice {
-			errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s and %s are one setting: keep one of them", other, name)))
-		}
-		lower[strings.ToLower(name)] = name
 		if value := string(config[name]); slices.Contains(debuggerDelays, strings.ToLower(name)) && !zero.MatchString(value) {
-			errs = append(errs, field.Invalid(at, value, "for debuggers: every session would wait; set it to 0, or leave it out"))
+			errs = append(errs, field.Invalid(field.NewPath("spec", "engineConfig").Key(name), value, "for debuggers: every session would wait; set it to 0, or leave it out"))
 		}
 	}
 	return errs
