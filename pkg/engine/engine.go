@@ -19,9 +19,9 @@ type Engine interface {
 	// way to get what it is for.
 	OwnedSettings() map[string]string
 
-	// ValidateConfig judges spec.engineConfig beyond the rules of every engine: its owned settings, and what could
-	// break out of a file.
-	ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList
+	// ValidateConfig judges spec.engineConfig beyond the rules of every engine (its owned settings, and what could
+	// break out of a file), also by what else the spec says.
+	ValidateConfig(db *dbv1.Database) field.ErrorList
 
 	// Gaps are the features that the spec asks for and this release cannot do yet.
 	Gaps(db *dbv1.Database) []Gap

@@ -218,7 +218,8 @@ var zero = regexp.MustCompile(`^\s*[+-]?0+(\.0*)?\s*(us|ms|s|min|h|d)?\s*$`)
 
 // ValidateConfig implements engine.Engine. Whether a value is good only the server knows; here is
 // refused what is no setting's name, and what lets nobody in.
-func (Engine) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList {
+func (Engine) ValidateConfig(db *dbv1.Database) field.ErrorList {
+	config := db.Spec.EngineConfig
 	errs := engine.ValidateNames(config, settingName, "use letters, digits and _, as in max_connections or pg_stat_statements.max")
 	for _, name := range slices.Sorted(maps.Keys(config)) {
 		if value := string(config[name]); slices.Contains(debuggerDelays, strings.ToLower(name)) && !zero.MatchString(value) {

@@ -52,9 +52,9 @@ func (engineWithSettings) OwnedSettings() map[string]string {
 	return map[string]string{"port": "set spec.networking.port", "ssl*": "set spec.networking.tls"}
 }
 
-func (engineWithSettings) ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList {
+func (engineWithSettings) ValidateConfig(db *dbv1.Database) field.ErrorList {
 	var errs field.ErrorList
-	for name, value := range config {
+	for name, value := range db.Spec.EngineConfig {
 		if value == "nonsense" {
 			errs = append(errs, field.Invalid(field.NewPath("spec", "engineConfig").Key(name), string(value), "the engine cannot read this"))
 		}

@@ -58,7 +58,7 @@ var configRules = []Rule{
 			if s.Engine == nil || len(s.spec.EngineConfig) == 0 {
 				return
 			}
-			for _, err := range s.Engine.ValidateConfig(s.spec.EngineConfig) {
+			for _, err := range s.Engine.ValidateConfig(s.db) {
 				// What a rule of every engine has refused already need not be said twice.
 				if !s.refused(err.Field) {
 					s.errs = append(s.errs, err)

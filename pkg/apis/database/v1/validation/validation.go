@@ -28,9 +28,9 @@ type EngineRules interface {
 	// OwnedSettings are the names that the operator decides, each with the way to get what it is for. Names that
 	// end in * are prefixes.
 	OwnedSettings() map[string]string
-	// ValidateConfig judges spec.engineConfig beyond the rules of every engine: its owned settings, and what could
-	// break out of a file.
-	ValidateConfig(config map[string]dbv1.ConfigValue) field.ErrorList
+	// ValidateConfig judges spec.engineConfig beyond the rules of every engine (its owned settings, and what could
+	// break out of a file), also by what else the spec says.
+	ValidateConfig(db *dbv1.Database) field.ErrorList
 }
 
 // Context is what a verdict depends on beside the Database. Every field is optional; without it, the rules that
