@@ -31,17 +31,17 @@ func newBuildCommand() *cobra.Command {
 	}
 }
 
-func newPostgresCommand() *cobra.Command {
+func newEnginesCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "postgres",
-		Short: "Install PostgreSQL's programs where there are none, for tests without a cluster; no server is started",
+		Use:   "engines",
+		Short: "Install the programs of database engines where there are none, for tests without a cluster; no server is started",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := newBuilder()
 			if err != nil {
 				return err
 			}
-			return b.Postgres(cmd.Context())
+			return b.Engines(cmd.Context())
 		},
 	}
 }

@@ -31,7 +31,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		newBuildCommand(), newPostgresCommand(), newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(),
+		newBuildCommand(), newEnginesCommand(), newUpCommand(), newDownCommand(), newStatusCommand(), newKubeconfigCommand(),
 		newLoadImageCommand(), newImageCommand(), newExecCommand(), newLogsCommand(), newAPIServerCommand(),
 		newPartitionCommand(), newHealCommand(), newFreezeCommand(), newThawCommand(), newKillCommand(), newStartCommand(),
 		newPauseCommand(), newResumeCommand(), newStopCommand(),

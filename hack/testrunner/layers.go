@@ -68,7 +68,7 @@ func runIntegration(ctx context.Context, r *repo) []result {
 	if runtime.GOOS != "linux" {
 		return skippedLayer("integration", "etcd and kube-apiserver are started as processes of this machine: that needs Linux")
 	}
-	if err := errors.Join(r.prepareAPIServer(ctx), r.preparePostgres(ctx)); err != nil {
+	if err := errors.Join(r.prepareAPIServer(ctx), r.prepareEngines(ctx)); err != nil {
 		return []result{{name: "integration", outcome: failed, reason: "preparing: " + err.Error()}}
 	}
 	_ = os.Setenv("TEST_REQUIRE_APISERVER", "1") // it was tried: a test without it has failed
@@ -77,9 +77,9 @@ func runIntegration(ctx context.Context, r *repo) []result {
 	return r.goTest(ctx, goTest{dir: ".", args: args})
 }
 
-// preparePostgres installs PostgreSQL's programs, which tests of the agent, the driver and the checker start. Who is not root cannot
-// install them: where they are missing those tests are skipped, and say why.
-func (r *repo) preparePostgres(ctx context.Context) error {
+// prepareEngines installs the programs of PostgreSQL and Redis, which tests of the agent, the drivers and the checker start. Who is not root
+// cannot install them: where they are missing those tests are skipped, and say why.
+func (r *repo) prepareEngines(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (r *repo) preparePostgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.exec(ctx, ".", cluster, "postgres"); err != nil {
+	if err := r.exec(ctx, ".", cluster, "engines"); err != nil {
 		return err
 	}
 	_ = os.Setenv("TEST_REQUIRE_POSTGRES", "1") // they are there: a test without them has failed

@@ -67,14 +67,18 @@ func missing() []string {
 // Packages installs what the machine lacks, on Debian and its like.
 func (b Builder) Packages(ctx context.Context) error { return b.install(ctx, missing()) }
 
-// Postgres installs PostgreSQL's programs where there are none, for tests that start servers as processes of this machine. It prefers
-// the version of the image.
-func (b Builder) Postgres(ctx context.Context) error {
+// Engines installs the programs of database engines where there are none, for tests that start servers as processes of this machine. It
+// prefers the versions of the images.
+func (b Builder) Engines(ctx context.Context) error {
+	var packages []string
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if _, err := exec.LookPath("initdb"); err == nil || len(found) > 0 {
-		return b.install(ctx, nil)
+	if _, err := exec.LookPath("initdb"); err != nil && len(found) == 0 {
+		packages = append(packages, "postgresql-15 | postgresql")
 	}
-	return b.install(ctx, []string{"postgresql-15 | postgresql"})
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		packages = append(packages, "redis-server")
+	}
+	return b.install(ctx, packages)
 }
 
 // install installs packages, each a name, or names of which the first that there is will do.

@@ -167,6 +167,10 @@ func TestRecipeNames(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
+	got = Recipe{Repository: "docker.io/library/redis", Tags: []string{"{version}"}}.names("5:7.0.15-1~deb12u7")
+	if want := []string{"docker.io/library/redis:7.0.15"}; !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
 }
 
 func TestFileName(t *testing.T) {

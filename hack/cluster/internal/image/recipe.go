@@ -41,7 +41,7 @@ type Recipe struct {
 var Recipes = []Recipe{postgres15}
 
 // known are all that can be made; the others only where they are asked for.
-var known = append(slices.Clip(Recipes), patroni)
+var known = append(slices.Clip(Recipes), redis7, redis8, patroni)
 
 // postgres15 mirrors docker.io/library/postgres:15 (Debian's variant): user postgres with id 999, programs and data in the same
 // places, the same locale. The entrypoint script is missing.
@@ -72,6 +72,41 @@ var postgres15 = Recipe{
 		Volumes:      map[string]struct{}{"/var/lib/postgresql/data": {}},
 		StopSignal:   "SIGINT",
 	},
+}
+
+// redis7 mirrors docker.io/library/redis:7.0 (Debian's variant): user redis with id 999, programs in the PATH, data in /data. The
+// entrypoint script is missing.
+var redis7 = Recipe{
+	Name:       "redis-7",
+	Repository: "docker.io/library/redis",
+	Tags:       []string{"7", "7.0", "{version}", "7-bookworm", "7.0-bookworm"},
+	Suite:      "bookworm",
+	Packages:   []string{"redis-server"},
+	VersionOf:  "redis-server",
+	Before: `echo "redis:x:999:999::/data:/usr/sbin/nologin" >>"$1/etc/passwd"
+		echo "redis:x:999:" >>"$1/etc/group"`,
+	After: `rm -rf "$1/etc/redis" "$1/var/lib/redis" "$1/var/log/redis"
+		install -d -o 999 -g 999 -m 755 "$1/data"`,
+	Config: Config{
+		Env:          []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		Cmd:          []string{"redis-server"},
+		WorkingDir:   "/data",
+		ExposedPorts: map[string]struct{}{"6379/tcp": {}},
+		Volumes:      map[string]struct{}{"/data": {}},
+	},
+}
+
+// redis8 is the same of Debian 13.
+var redis8 = Recipe{
+	Name:       "redis-8",
+	Repository: redis7.Repository,
+	Tags:       []string{"8", "8.0", "{version}", "8-trixie", "8.0-trixie"},
+	Suite:      "trixie",
+	Packages:   redis7.Packages,
+	VersionOf:  redis7.VersionOf,
+	Before:     redis7.Before,
+	After:      redis7.After,
+	Config:     redis7.Config,
 }
 
 // patroni has Patroni beside the same PostgreSQL, for the comparison with it (hack/peers). It stores its state in Kubernetes.
@@ -208,9 +243,12 @@ func (k Kitchen) cook(ctx context.Context, r Recipe, out string) error {
 	return Pack(out, Spec{Names: r.names(string(version)), Rootfs: rootfs, Config: r.Config})
 }
 
-// names returns the full names; version is that of the Debian package, such as 15.18-0+deb12u1.
+// names returns the full names; version is that of the Debian package, such as 15.18-0+deb12u1 or 5:7.0.15-1~deb12u7.
 func (r Recipe) names(version string) []string {
 	version, _, _ = strings.Cut(version, "-")
+	if _, upstream, ok := strings.Cut(version, ":"); ok {
+		version = upstream
+	}
 	names := make([]string, 0, len(r.Tags))
 	for _, tag := range r.Tags {
 		names = append(names, r.Repository+":"+strings.ReplaceAll(tag, "{version}", version))
