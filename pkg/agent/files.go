@@ -72,6 +72,15 @@ func writeFile(path string, content []byte) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// ReplaceFile makes a file have that content, and says whether it was another one. One that is right is
+// not written: a full volume must not keep the engine down.
+func ReplaceFile(path string, content []byte) (changed bool, err error) {
+	if is, err := os.ReadFile(path); err == nil && bytes.Equal(is, content) {
+		return false, nil
+	}
+	return true, writeFile(path, content)
+}
+
 // writeSynced makes a file, or overwrites one in the place that it has.
 func writeSynced(path string, content []byte) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// EnvRequire lets tests fail where PostgreSQL is missing. `cluster postgres` (hack/cluster) installs it.
+// EnvRequire lets tests fail where PostgreSQL is missing. `cluster engines` (hack/cluster) installs it.
 const EnvRequire = "TEST_REQUIRE_POSTGRES"
 
 // Programs returns the folder of PostgreSQL's programs. Without them the test is skipped, or fails where they must be there.

@@ -198,7 +198,7 @@ func (d *Driver) follow(ctx context.Context, source agent.Source, next agent.Pos
 	if err := d.changeLocked(func(s *replicationState) { s.Source, s.Address, s.Slot = &source, word.address, word.slot }); err != nil {
 		return err
 	}
-	if _, err := replaceFile(d.replicationFile(filePassword), passwordLine(source, password)); err != nil {
+	if _, err := agent.ReplaceFile(d.replicationFile(filePassword), passwordLine(source, password)); err != nil {
 		return err
 	}
 	return d.applySource()

@@ -153,7 +153,7 @@ func (d *Driver) prepareRewind() error {
 		}
 	}
 	include := "include_if_exists " + confValue(d.replicationFile(fileServer)) + "\n"
-	_, err := replaceFile(filepath.Join(d.dataDir(), fileConf), []byte(include))
+	_, err := agent.ReplaceFile(filepath.Join(d.dataDir(), fileConf), []byte(include))
 	return err
 }
 

@@ -111,12 +111,12 @@ func (d *Driver) writeFiles() error {
 	}
 	major, _ := strconv.Atoi(d.major)
 	settings := ownSettings(&state, d.replicationFile(filePassword), major, d.floor)
-	changed, err := replaceFile(d.replicationFile(fileServer), []byte(serverConf(filepath.Join(d.configDir, fileConf), settings)))
+	changed, err := agent.ReplaceFile(d.replicationFile(fileServer), []byte(serverConf(filepath.Join(d.configDir, fileConf), settings)))
 	if err != nil {
 		return err
 	}
 	d.unread = d.unread || changed
-	if _, err := replaceFile(d.replicationFile(fileClosed), []byte(closed)); err != nil {
+	if _, err := agent.ReplaceFile(d.replicationFile(fileClosed), []byte(closed)); err != nil {
 		return err
 	}
 	target := filepath.Join(d.configDir, fileHBA)
@@ -146,7 +146,7 @@ func replaceLink(path, target string) error {
 
 // refuseAlterSystem keeps everybody from settings that would win over ours. The server is down.
 func (d *Driver) refuseAlterSystem() error {
-	if _, err := replaceFile(filepath.Join(d.dataDir(), fileAuto), []byte("# Settings belong in spec.engineConfig of the Database.\n")); err != nil {
+	if _, err := agent.ReplaceFile(filepath.Join(d.dataDir(), fileAuto), []byte("# Settings belong in spec.engineConfig of the Database.\n")); err != nil {
 		return err
 	}
 	path := filepath.Join(d.dataDir(), fileAutoNew)

@@ -81,7 +81,7 @@ func (d *Driver) prepareMode(ctx context.Context, mode agent.StartMode) error {
 	if mode == agent.StartPrimary {
 		klog.FromContext(ctx).Info("The data is a replica's, and starts as one: its promotion did not end")
 	}
-	if _, err := replaceFile(signal, nil); err != nil {
+	if _, err := agent.ReplaceFile(signal, nil); err != nil {
 		return err
 	}
 	d.floor, err = d.floorOf(ctx, d.configDir, data)

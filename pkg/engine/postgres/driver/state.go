@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +84,7 @@ func (d *Driver) changeLocked(edit func(*replicationState)) error {
 	if err != nil {
 		return fmt.Errorf("encode what is known of replication: %w", err)
 	}
-	if _, err := replaceFile(d.replicationFile(fileState), content); err != nil {
+	if _, err := agent.ReplaceFile(d.replicationFile(fileState), content); err != nil {
 		return err
 	}
 	d.state = &after
@@ -97,31 +96,6 @@ func (d *Driver) current() (replicationState, error) {
 	d.files.Lock()
 	defer d.files.Unlock()
 	return d.load()
-}
-
-// replaceFile makes a file have that content, for good, and says whether it was another one. One
-// that is right is not written: a full volume must not keep the server down.
-func replaceFile(path string, content []byte) (changed bool, err error) {
-	if is, err := os.ReadFile(path); err == nil && bytes.Equal(is, content) {
-		return false, nil
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, fmt.Errorf("make the folder of a file: %w", err)
-	}
-	temporary := path + ".new"
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return false, fmt.Errorf("write a file: %w", err)
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return false, fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return false, fmt.Errorf("replace %s: %w", path, err)
-	}
-	return true, agent.SyncDir(dir)
 }
 
 // removeFile removes a file, for good, when it is there.
