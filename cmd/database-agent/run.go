@@ -24,7 +24,8 @@ import (
 	"github.com/platform-io/database-operator/pkg/agent/election"
 	"github.com/platform-io/database-operator/pkg/agent/elector"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
-	"github.com/platform-io/database-operator/pkg/engine/postgres/driver"
+	postgres "github.com/platform-io/database-operator/pkg/engine/postgres/driver"
+	redis "github.com/platform-io/database-operator/pkg/engine/redis/driver"
 	clientset "github.com/platform-io/database-operator/pkg/generated/clientset/versioned"
 	"github.com/platform-io/database-operator/pkg/naming"
 	"github.com/platform-io/database-operator/pkg/reconnect"
@@ -51,7 +52,7 @@ func newRunCommand() *cobra.Command {
 		RunE:  func(*cobra.Command, []string) error { return o.run() },
 	}
 	flags := command.Flags()
-	flags.StringVar(&o.engine, "engine", "", "the database engine: PostgreSQL")
+	flags.StringVar(&o.engine, "engine", "", "the database engine: PostgreSQL or Redis")
 	flags.StringVar(&o.database, "database", "", "name of the Database")
 	flags.StringVar(&o.instance, "instance", "", "name of the instance, which is that of the pod")
 	flags.StringVar(&o.namespace, "namespace", "", "namespace of the pod")
@@ -139,10 +140,12 @@ func (o *runOptions) run() error {
 func (o *runOptions) driver(supervisor *agent.Supervisor, log func(agent.LogEntry), addresses *elector.Addresses) (agent.Driver, error) {
 	switch dbv1.Engine(o.engine) {
 	case dbv1.PostgreSQL:
-		return driver.New(driver.Options{
+		return postgres.New(postgres.Options{
 			VolumeDir: o.dataDir, RunDir: o.runDir, Port: o.port, Supervisor: supervisor, Log: log,
 			Addresses: addresses.Of, PasswordFile: filepath.Join(o.replicationDir, naming.KeyReplication),
 		}), nil
+	case dbv1.Redis:
+		return redis.New(redis.Options{VolumeDir: o.dataDir, RunDir: o.runDir, Port: o.port, Supervisor: supervisor, Log: log}), nil
 	default:
 		return nil, fmt.Errorf("--engine: this agent does not run %q", o.engine)
 	}

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
+	"github.com/platform-io/database-operator/hack/e2e/env"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
 
@@ -183,7 +184,7 @@ func (s *scope) query(name, sql string) string {
 func (s *scope) tryQuery(name, sql string) (string, error) {
 	s.Helper()
 	if s.client == nil {
-		client, err := cluster.StartClient(s.ctx, s.namespace)
+		client, err := cluster.StartClient(s.ctx, s.namespace, env.Psql)
 		s.ok(err)
 		s.client = client
 	}

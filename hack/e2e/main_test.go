@@ -29,7 +29,7 @@ func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
 	if cluster, err = env.Open(ctx, os.Stderr); err == nil {
-		err = cluster.InstallOperator(ctx)
+		err = errors.Join(cluster.InstallOperator(ctx), loadImages(ctx))
 	}
 	stop() // from here on a signal ends the tests at once
 	code := 1
@@ -47,12 +47,21 @@ func run(m *testing.M) int {
 	return code
 }
 
+// loadImages loads what the demo does not need. Other clusters get images by themselves.
+func loadImages(ctx context.Context) error {
+	if !cluster.Local {
+		return nil
+	}
+	return errors.Join(cluster.BuildImage(ctx, "redis-7"), cluster.BuildImage(ctx, "redis-8"))
+}
+
 // scope is a namespace for one test, and what is done in it. Its methods end the test when something goes wrong.
 type scope struct {
 	*testing.T
 	ctx       context.Context //nolint:containedctx // the test's own; methods are short sentences without it
 	namespace string
 	client    *env.Client
+	redisCLI  *env.Client
 }
 
 // newScope makes the namespace. When the test is over it is deleted; when it failed, what is in it is written down before.

@@ -62,14 +62,16 @@ func (s *scope) noPasswordIsShown(name, password string) {
 	}
 }
 
+func (s *scope) makeSecret(name string, data map[string]string) {
+	s.Helper()
+	_, err := cluster.Kube.CoreV1().Secrets(s.namespace).Create(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data}, metav1.CreateOptions{})
+	s.ok(err)
+}
+
 func TestAUsersOwnCredentialsAreUsed(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
-	_, err := cluster.Kube.CoreV1().Secrets(s.namespace).Create(s.ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "pg-credentials"},
-		StringData: map[string]string{"username": "alice", "password": "it's a \\ long % secret"},
-	}, metav1.CreateOptions{})
-	s.ok(err)
+	s.makeSecret("pg-credentials", map[string]string{"username": "alice", "password": "it's a \\ long % secret"})
 	s.provision(standalone("pg"))
 	same(s, "the user", s.query("pg", "select session_user;"), "alice")
 	same(s, "the password", string(s.secret("pg-credentials").Data["password"]), "it's a \\ long % secret")
@@ -93,7 +95,7 @@ func TestAPodThatIsRefusedIsExplained(t *testing.T) {
 func TestAnEngineThatIsNotBuiltYetSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
-	s.create(standalone("other", func(db *dbv1.Database) { db.Spec.Engine, db.Spec.Version = dbv1.Redis, "7.0" }))
+	s.create(standalone("other", func(db *dbv1.Database) { db.Spec.Engine, db.Spec.Version = dbv1.MongoDB, "7.0" }))
 	s.untilReason("other", dbv1.ConditionReady, dbv1.ReasonNotSupported)
 }
 

@@ -90,7 +90,9 @@ func (r *repo) prepareEngines(ctx context.Context) error {
 	if err := r.exec(ctx, ".", cluster, "engines"); err != nil {
 		return err
 	}
-	_ = os.Setenv("TEST_REQUIRE_POSTGRES", "1") // they are there: a test without them has failed
+	for _, name := range []string{"TEST_REQUIRE_POSTGRES", "TEST_REQUIRE_REDIS"} {
+		_ = os.Setenv(name, "1") // they are there: a test without them has failed
+	}
 	return nil
 }
 

@@ -142,7 +142,7 @@ func progress(db *dbv1.Database) string {
 }
 
 func writeAndRead(ctx context.Context, e *env.Env, name string) error {
-	client, err := e.StartClient(ctx, namespace)
+	client, err := e.StartClient(ctx, namespace, env.Psql)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package env
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,25 +12,46 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// clientImage has psql.
-const clientImage = "docker.io/library/postgres:15"
+// Tool is a command-line client and the image that has it.
+type Tool struct {
+	name, image string
+	// script reads the connection's address from the first line of its input, so that the password is in no argument list here.
+	script string
+	// refused are words that say that no connection was made.
+	refused []string
+}
 
-const clientName = "client"
+// The clients.
+var (
+	// Psql reads SQL from the rest of its input.
+	Psql = Tool{
+		name: "psql", image: "docker.io/library/postgres:15",
+		script:  `IFS= read -r uri; exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`,
+		refused: []string{"failed: Connection refused", "failed: Network is unreachable", "failed: No route to host"},
+	}
+	// RedisCLI takes one command as its arguments.
+	RedisCLI = Tool{
+		name: "redis-cli", image: "docker.io/library/redis:7.0",
+		script:  `IFS= read -r uri; exec redis-cli -e --no-auth-warning -u "$uri" "$@"`,
+		refused: []string{"Could not connect to Redis"},
+	}
+)
 
-// Client is a pod with psql that is no part of any Database: an application.
+// Client is a pod with such a tool that is no part of any Database: an application.
 type Client struct {
 	env       *Env
 	namespace string
+	tool      Tool
 }
 
 // StartClient starts the pod, if it is not there, and waits until it runs.
-func (e *Env) StartClient(ctx context.Context, namespace string) (*Client, error) {
+func (e *Env) StartClient(ctx context.Context, namespace string, tool Tool) (*Client, error) {
 	pods := e.Kube.CoreV1().Pods(namespace)
-	if _, err := pods.Create(ctx, clientPod(), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := pods.Create(ctx, tool.pod(), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("starting the client: %w", err)
 	}
 	err := Poll(ctx, 3*time.Minute, "the client's pod", func(ctx context.Context) (string, error) {
-		pod, err := pods.Get(ctx, clientName, metav1.GetOptions{})
+		pod, err := pods.Get(ctx, tool.podName(), metav1.GetOptions{})
 		if err != nil {
 			return "", fmt.Errorf("reading the client's pod: %w", err)
 		}
@@ -38,12 +60,14 @@ func (e *Env) StartClient(ctx context.Context, namespace string) (*Client, error
 		}
 		return fmt.Sprint("its phase is ", pod.Status.Phase), nil
 	})
-	return &Client{env: e, namespace: namespace}, err
+	return &Client{env: e, namespace: namespace, tool: tool}, err
 }
 
-func clientPod() *corev1.Pod {
+func (t Tool) podName() string { return "client-" + t.name }
+
+func (t Tool) pod() *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: clientName},
+		ObjectMeta: metav1.ObjectMeta{Name: t.podName()},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken:  new(false),
 			TerminationGracePeriodSeconds: new(int64(0)),
@@ -54,8 +78,8 @@ func clientPod() *corev1.Pod {
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name:    "psql",
-				Image:   clientImage,
+				Name:    t.name,
+				Image:   t.image,
 				Command: []string{"sleep", "infinity"},
 				Env:     []corev1.EnvVar{{Name: "PGCONNECT_TIMEOUT", Value: "5"}, {Name: "HOME", Value: "/tmp"}},
 				SecurityContext: &corev1.SecurityContext{
@@ -68,35 +92,39 @@ func clientPod() *corev1.Pod {
 	}
 }
 
-// psql reads the connection's address from the first line of its input, so that the password is in no argument list, and SQL from the rest.
-const psql = `IFS= read -r uri; exec psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 --dbname "$uri" --file -`
-
 // connectTimeout is how long a refused connection is tried again. A Service learns that a pod is ready, or gone, a second or two after the
 // pod: every node's kube-proxy has to see it. Applications connect again, too.
 const connectTimeout = 15 * time.Second
 
-// Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|". A connection that is
-// refused is tried again for a while: then no SQL was run.
+// Query runs SQL, once, with these credentials, and returns the rows, one a line, with columns separated by "|".
 func (c *Client) Query(ctx context.Context, uri, sql string) (string, error) {
+	return c.run(ctx, uri+"\n"+sql+"\n")
+}
+
+// Do runs one command, once, and returns what it printed.
+func (c *Client) Do(ctx context.Context, uri string, command ...string) (string, error) {
+	return c.run(ctx, uri+"\n", command...)
+}
+
+// run runs the tool. A connection that is refused is tried again for a while: then nothing was done.
+func (c *Client) run(ctx context.Context, input string, args ...string) (string, error) {
 	for start := time.Now(); ; {
-		rows, err := c.queryOnce(ctx, uri, sql)
-		if err == nil || !refused(err) || time.Since(start) > connectTimeout || ctx.Err() != nil {
-			return rows, err
+		output, err := c.runOnce(ctx, input, args...)
+		if err == nil || !c.tool.isRefused(err) || time.Since(start) > connectTimeout || ctx.Err() != nil {
+			return output, err
 		}
 	}
 }
 
-// queryOnce is Query of a client that does not try again.
-func (c *Client) queryOnce(ctx context.Context, uri, sql string) (string, error) {
-	output, err := c.env.Kubectl(ctx, uri+"\n"+sql+"\n", "exec", "--stdin", "--namespace", c.namespace, clientName, "--", "bash", "-c", psql)
+// runOnce is run of a client that does not try again.
+func (c *Client) runOnce(ctx context.Context, input string, args ...string) (string, error) {
+	command := append([]string{"exec", "--stdin", "--namespace", c.namespace, c.tool.podName(), "--", "bash", "-c", c.tool.script, c.tool.name}, args...)
+	output, err := c.env.Kubectl(ctx, input, command...)
 	return strings.TrimSpace(output), err
 }
 
-// refused says that no connection was made.
-func refused(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "psql: error: connection to server") && (strings.Contains(text, "failed: Connection refused") ||
-		strings.Contains(text, "failed: Network is unreachable") || strings.Contains(text, "failed: No route to host"))
+func (t Tool) isRefused(err error) bool {
+	return slices.ContainsFunc(t.refused, func(words string) bool { return strings.Contains(err.Error(), words) })
 }
 
 // URI is where the Database's Secret says that it can be reached, and how.

@@ -121,8 +121,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.engine in ['Redis', 'Elasticsearch'] || !has(self.auth) || !has(self.auth.database) || self.auth.database == (!has(oldSelf.auth) ? 'app' : has(oldSelf.auth.database) ? oldSelf.auth.database : has(oldSelf.auth.username) ? oldSelf.auth.username : 'app')",message="spec.auth.database cannot be changed, because clients would be sent to another, empty database; set it back or leave it out, or load a dump into a new Database"
 type DatabaseSpec struct {
 	// Database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. Required; it can
-	// not be changed: back up, and restore into a new Database. This release runs PostgreSQL; with
-	// another engine nothing is made, and condition Provisioned says so.
+	// not be changed: back up, and restore into a new Database. This release runs PostgreSQL, and
+	// Redis 6.2 to 8 as a single instance; with another engine nothing is made, and condition Provisioned says so.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.engine cannot be changed, because no engine can read another's data; dump the data, and load it into a new Database of the other engine"
 	Engine Engine `json:"engine"`
@@ -159,7 +159,8 @@ type DatabaseSpec struct {
 	// +kubebuilder:default={mode: Standalone, replicas: 1}
 	Topology TopologySpec `json:"topology,omitempty"`
 
-	// Volumes of the instances. Required, except for a Redis that keeps nothing on disk.
+	// Volumes of the instances. Required, except for a Redis that keeps nothing on disk. Not in this
+	// release: a Redis without one; nothing is made, and condition Provisioned says so.
 	// +optional
 	Storage *StorageSpec `json:"storage,omitempty"`
 
@@ -262,7 +263,8 @@ type TopologySpec struct {
 	// Elasticsearch). Replicated: a primary and its replicas, with failover (PostgreSQL, MongoDB,
 	// Redis). Cluster: the engine's own cluster (Redis, Elasticsearch). Sharded: config servers, shards
 	// and routers (MongoDB). Standalone can become Replicated; any other change needs a new Database.
-	// Default: Standalone.
+	// Default: Standalone. Not in this release: modes other than Standalone of engines other than PostgreSQL;
+	// nothing is made or changed, and condition UpToDate says so.
 	// +optional
 	// +kubebuilder:default=Standalone
 	Mode TopologyMode `json:"mode,omitempty"`

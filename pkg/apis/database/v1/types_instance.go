@@ -305,7 +305,8 @@ type DatabaseInstanceStatus struct {
 	// +optional
 	Replication *InstanceReplicationStatus `json:"replication,omitempty"`
 
-	// The identity of the data (PostgreSQL: system identifier from pg_control). At most 64 characters.
+	// The identity of the data (PostgreSQL: system identifier from pg_control; Redis: a random id
+	// that was made with it). At most 64 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SystemID string `json:"systemID,omitempty"`

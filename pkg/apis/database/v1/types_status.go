@@ -299,6 +299,10 @@ type EngineStatus struct {
 	// Facts of a PostgreSQL.
 	// +optional
 	PostgreSQL *PostgreSQLStatus `json:"postgresql,omitempty"`
+
+	// Facts of a Redis.
+	// +optional
+	Redis *RedisStatus `json:"redis,omitempty"`
 }
 
 // PostgreSQLStatus holds facts of a PostgreSQL.
@@ -307,5 +311,14 @@ type PostgreSQLStatus struct {
 	// initialised again, and only data with this identifier is run. At most 20 characters.
 	// +optional
 	// +kubebuilder:validation:MaxLength=20
+	SystemID string `json:"systemID,omitempty"`
+}
+
+// RedisStatus holds facts of a Redis.
+type RedisStatus struct {
+	// The identity of the data, which was made with it. Once recorded, nothing is ever initialised
+	// again, and only data with this identity is run. At most 64 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	SystemID string `json:"systemID,omitempty"`
 }

@@ -17,7 +17,7 @@ type StorageSpec struct {
 	StorageClassName *string `json:"storageClassName,omitempty"`
 
 	// Size of the volume of each instance, as "10Gi". Greater than zero. It can grow where the
-	// class allows expansion; it never shrinks. Required, except for a Redis that keeps nothing on disk.
+	// class allows expansion; it never shrinks. Required with spec.storage.
 	// +optional
 	Size *resource.Quantity `json:"size,omitempty"`
 

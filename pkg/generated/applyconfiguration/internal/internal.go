@@ -596,6 +596,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: postgresql
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.PostgreSQLStatus
+    - name: redis
+      type:
+        namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.RedisStatus
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.HealthStatus
   map:
     fields:
@@ -989,6 +992,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.platform-io.database-operator.pkg.apis.database.v1.RedisStatus
+  map:
+    fields:
+    - name: systemID
+      type:
+        scalar: string
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.RestoreSource
   map:
     fields:

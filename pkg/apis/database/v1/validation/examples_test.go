@@ -17,6 +17,7 @@ var examples = map[string]string{
 	"postgres-replicated.yaml": "postgres-replicated",
 	"postgres-production.yaml": "prod-postgres",
 	"mongodb-replicated.yaml":  "mongodb-replicated",
+	"redis-basic.yaml":         "redis-basic",
 	"redis-cluster.yaml":       "redis-cluster",
 	"elasticsearch.yaml":       "elasticsearch",
 	"sqlite.yaml":              "sqlite",

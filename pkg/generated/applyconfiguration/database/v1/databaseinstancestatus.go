@@ -45,7 +45,8 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	LagBytes *int64 `json:"lagBytes,omitempty"`
 	// Where the instance stands in replication. Only of engines that elect through a Lease.
 	Replication *InstanceReplicationStatusApplyConfiguration `json:"replication,omitempty"`
-	// The identity of the data (PostgreSQL: system identifier from pg_control). At most 64 characters.
+	// The identity of the data (PostgreSQL: system identifier from pg_control; Redis: a random id
+	// that was made with it). At most 64 characters.
 	SystemID *string `json:"systemID,omitempty"`
 	// Version that the engine says it is. At most 64 characters.
 	ServerVersion *string `json:"serverVersion,omitempty"`

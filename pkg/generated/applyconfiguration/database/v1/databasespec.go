@@ -16,8 +16,8 @@ import (
 // DatabaseSpec says what the user wants.
 type DatabaseSpecApplyConfiguration struct {
 	// Database engine: PostgreSQL, MongoDB, Redis, Elasticsearch or SQLite. Required; it can
-	// not be changed: back up, and restore into a new Database. This release runs PostgreSQL; with
-	// another engine nothing is made, and condition Provisioned says so.
+	// not be changed: back up, and restore into a new Database. This release runs PostgreSQL, and
+	// Redis 6.2 to 8 as a single instance; with another engine nothing is made, and condition Provisioned says so.
 	Engine *databasev1.Engine `json:"engine,omitempty"`
 	// Engine version, as "15", "15.4" or "7.0.14"; it picks the image tag. Quote it, or YAML
 	// reads a number. Required; at most 32 characters. It never goes down: a version below
@@ -35,7 +35,8 @@ type DatabaseSpecApplyConfiguration struct {
 	// How many instances there are and what they are to each other. Default: one
 	// standalone instance.
 	Topology *TopologySpecApplyConfiguration `json:"topology,omitempty"`
-	// Volumes of the instances. Required, except for a Redis that keeps nothing on disk.
+	// Volumes of the instances. Required, except for a Redis that keeps nothing on disk. Not in this
+	// release: a Redis without one; nothing is made, and condition Provisioned says so.
 	Storage *StorageSpecApplyConfiguration `json:"storage,omitempty"`
 	// Requests and limits of the database container. Default: by profile (dev 100m CPU and 256Mi, standard
 	// 250m and 512Mi, prod 1 CPU and 2Gi; memory limit equal to its request). Memory-related engine

@@ -12,6 +12,8 @@ package v1
 type EngineStatusApplyConfiguration struct {
 	// Facts of a PostgreSQL.
 	PostgreSQL *PostgreSQLStatusApplyConfiguration `json:"postgresql,omitempty"`
+	// Facts of a Redis.
+	Redis *RedisStatusApplyConfiguration `json:"redis,omitempty"`
 }
 
 // EngineStatusApplyConfiguration constructs a declarative configuration of the EngineStatus type for use with
@@ -25,5 +27,13 @@ func EngineStatus() *EngineStatusApplyConfiguration {
 // If called multiple times, the PostgreSQL field is set to the value of the last call.
 func (b *EngineStatusApplyConfiguration) WithPostgreSQL(value *PostgreSQLStatusApplyConfiguration) *EngineStatusApplyConfiguration {
 	b.PostgreSQL = value
+	return b
+}
+
+// WithRedis sets the Redis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Redis field is set to the value of the last call.
+func (b *EngineStatusApplyConfiguration) WithRedis(value *RedisStatusApplyConfiguration) *EngineStatusApplyConfiguration {
+	b.Redis = value
 	return b
 }

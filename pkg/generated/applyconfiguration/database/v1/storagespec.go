@@ -18,7 +18,7 @@ type StorageSpecApplyConfiguration struct {
 	// up, and restore into a new Database. At most 253 characters.
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// Size of the volume of each instance, as "10Gi". Greater than zero. It can grow where the
-	// class allows expansion; it never shrinks. Required, except for a Redis that keeps nothing on disk.
+	// class allows expansion; it never shrinks. Required with spec.storage.
 	Size *resource.Quantity `json:"size,omitempty"`
 	// Whether the class supports CSI snapshots, for backups. Default: false.
 	Snapshots *bool `json:"snapshots,omitempty"`

@@ -18,7 +18,8 @@ type TopologySpecApplyConfiguration struct {
 	// Elasticsearch). Replicated: a primary and its replicas, with failover (PostgreSQL, MongoDB,
 	// Redis). Cluster: the engine's own cluster (Redis, Elasticsearch). Sharded: config servers, shards
 	// and routers (MongoDB). Standalone can become Replicated; any other change needs a new Database.
-	// Default: Standalone.
+	// Default: Standalone. Not in this release: modes other than Standalone of engines other than PostgreSQL;
+	// nothing is made or changed, and condition UpToDate says so.
 	Mode *databasev1.TopologyMode `json:"mode,omitempty"`
 	// Instances per replica set, the primary included. Standalone: exactly 1; MongoDB in mode
 	// Replicated: 3, 5, 7 or more; Elasticsearch: the number of nodes, 3 or more. Default: 1; 1 to 50.

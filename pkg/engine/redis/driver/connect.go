@@ -1,0 +1,99 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+// Connections of the agent. Each call has a context that ends it, and is tried once: who calls, tries
+// again.
+
+const connectTimeout = 5 * time.Second
+
+// options are those of every connection.
+func options(network, address, username, password string) *redis.Options {
+	return &redis.Options{
+		Network: network, Addr: address, Username: username, Password: password,
+		ClientName: "database-agent", Protocol: 2, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		MaxRetries:               -1, DialerRetries: 1, DialTimeout: connectTimeout,
+		ContextTimeoutEnabled: true, ReadTimeout: -1, WriteTimeout: -1,
+		// After as many failures in a row as the pool is large, the library pauses for a second: too long
+		// for who waits until a server answers. No more connections than are needed are opened.
+		PoolSize: 1000, MaxIdleConns: 2,
+	}
+}
+
+// quiet drops what the library says by itself: each of its errors is returned, too.
+type quiet struct{}
+
+// Printf implements the library's interface.
+func (quiet) Printf(context.Context, string, ...any) {}
+
+var quieten = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
+
+// newClient makes a client of the agent's own account. It connects when it is used, and again when the
+// server was restarted.
+func (d *Driver) newClient(socket string) *redis.Client {
+	quieten()
+	return redis.NewClient(options("unix", socket, agentUser, d.password))
+}
+
+// login comes in as a client would, over TCP.
+func (d *Driver) login(ctx context.Context, username, password string) error {
+	client := redis.NewClient(options("tcp", d.listen(), username, password))
+	defer func() { _ = client.Close() }()
+	if err := client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("log in at %s: %w", d.listen(), err)
+	}
+	return nil
+}
+
+// listen is the address of the TCP listener.
+func (d *Driver) listen() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(d.Port)) }
+
+// errLoading: the server answers, and reads its data.
+var errLoading = errors.New("the server loads its data")
+
+// Probe implements agent.Driver.
+func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
+	text, err := d.client.Info(ctx).Result()
+	if err != nil {
+		return agent.Report{}, fmt.Errorf("ask the server: %w", err)
+	}
+	info := parseInfo(text)
+	if info["loading"] != "0" {
+		return agent.Report{}, fmt.Errorf("%w: %s %%", errLoading, info["loading_loaded_perc"])
+	}
+	report := agent.Report{Role: dbv1.RoleReplica, ServerVersion: info["redis_version"]}
+	if v := info["valkey_version"]; v != "" {
+		report.ServerVersion = v
+	}
+	if info["role"] == "master" {
+		report.Role = dbv1.RolePrimary
+	}
+	return report, nil
+}
+
+// parseInfo reads the lines "name:value" of INFO.
+func parseInfo(text string) map[string]string {
+	info := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info
+}

@@ -1,0 +1,199 @@
+//go:build integration
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/platform-io/database-operator/pkg/agent"
+	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+)
+
+func TestANewDatabaseIsWholeOrNotThere(t *testing.T) {
+	i := newInstance(t)
+	inspect := func() agent.Volume {
+		volume, err := i.Inspect(t.Context())
+		i.must(err)
+		return volume
+	}
+	if v := inspect(); v.State != agent.VolumeEmpty {
+		t.Fatalf("an empty volume is %+v", v)
+	}
+	// What an agent left that was killed in the middle of it.
+	i.must(os.MkdirAll(filepath.Join(i.newDir(), appendDir, "half"), 0o700))
+	if v := inspect(); v.State != agent.VolumeEmpty {
+		t.Fatalf("an unfinished one is %+v", v)
+	}
+	i.must(i.Bootstrap(t.Context()))
+	made := inspect()
+	if made.State != agent.VolumeReady || made.SystemID == "" {
+		t.Fatalf("a new one is %+v", made)
+	}
+	if _, err := os.Stat(filepath.Join(i.dataDir(), appendDir, "half")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the unfinished one was taken over")
+	}
+	if err := i.Bootstrap(t.Context()); err == nil {
+		t.Error("a second database was made over the first")
+	}
+	i.start()
+	if v := inspect(); v != made {
+		t.Errorf("while it runs it is %+v, before %+v", v, made)
+	}
+	i.must(i.stop(agent.StopFast))
+	i.must(os.RemoveAll(filepath.Join(i.dataDir(), appendDir)))
+	if v := inspect(); v.State != agent.VolumeUnusable {
+		t.Errorf("without its append-only file it is %+v", v)
+	}
+}
+
+func TestProbeReportsRoleAndVersion(t *testing.T) {
+	i := newInstance(t).provision()
+	report, err := i.Probe(t.Context())
+	i.must(err)
+	if report.Role != dbv1.RolePrimary || !strings.HasPrefix(report.ServerVersion, fmt.Sprintf("%d.%d.", i.version.major, i.version.minor)) {
+		t.Errorf("%+v", report)
+	}
+	i.must(i.stop(agent.StopFast))
+	if _, err := i.Probe(t.Context()); err == nil {
+		t.Error("a server that is down answers")
+	}
+}
+
+// write writes keys one by one, and returns how many were acknowledged before the client failed.
+func (i *instance) write(from, to int) int {
+	client := i.connect("app", "secret")
+	for n := from; n < to; n++ {
+		if err := client.Set(i.Context(), fmt.Sprintf("key-%d", n), n, 0).Err(); err != nil {
+			return n - from
+		}
+	}
+	return to - from
+}
+
+func (i *instance) hasKeys(count int) {
+	i.Helper()
+	client := i.connect("app", "secret")
+	for n := range count {
+		if got, err := client.Get(i.Context(), fmt.Sprintf("key-%d", n)).Int(); err != nil || got != n {
+			i.Fatalf("key %d of %d: %d, %v", n, count, got, err)
+		}
+	}
+}
+
+func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
+	i := newInstance(t).provision()
+	acknowledged := 0
+	for range 3 {
+		engine := i.engine
+		time.AfterFunc(200*time.Millisecond, func() { engine.Stop(agent.StopKill) })
+		written := i.write(acknowledged, 1<<20)
+		if written == 0 {
+			t.Fatal("nothing was written")
+		}
+		acknowledged += written
+		if err := i.stop(agent.StopKill); err == nil {
+			t.Error("it was not killed")
+		}
+		i.start()
+		i.hasKeys(acknowledged)
+	}
+}
+
+func TestStopAndStart(t *testing.T) {
+	for name, settings := range map[string][]string{"with the log alone": nil, "with snapshots, too": {"save 3600 1"}} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstance(t, settings...).provision()
+			i.write(0, 100)
+			i.must(i.PrepareStop(t.Context()))
+			if err := i.stop(agent.StopFast); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+			i.newAgent()
+			i.start()
+			i.hasKeys(100)
+		})
+	}
+}
+
+func TestAServerThatLoadsIsNotReadyAndNotDead(t *testing.T) {
+	i := newInstance(t).provision()
+	i.write(0, 400)
+	// It answers while it reads the part of the file that is a snapshot.
+	i.must(i.client.BgRewriteAOF(t.Context()).Err())
+	for begin := time.Now(); !strings.Contains(i.client.Info(t.Context(), "persistence").Val(), "aof_rewrite_in_progress:0"); time.Sleep(trialPoll) {
+		if time.Since(begin) > limit {
+			t.Fatal("the file is not rewritten")
+		}
+	}
+	i.must(i.stop(agent.StopFast))
+	// Settings for tests of Redis: it waits 5 ms for each key, and answers after each 1024 bytes.
+	i.configure("key-load-delay 5000", "loading-process-events-interval-bytes 1024")
+	engine, err := i.Start(t.Context(), i.path("config"))
+	i.must(err)
+	i.engine = engine
+	loading := false
+	for begin := time.Now(); time.Since(begin) < limit; time.Sleep(trialPoll) {
+		_, err := i.Probe(t.Context())
+		loading = loading || errors.Is(err, errLoading)
+		if err == nil {
+			break
+		}
+	}
+	if !loading {
+		t.Error("it was not seen to load")
+	}
+	i.hasKeys(400)
+}
+
+func TestAFileThatIsCutShortIsReadAndADamagedOneIsNot(t *testing.T) {
+	i := newInstance(t).provision()
+	i.write(0, 10)
+	i.must(i.stop(agent.StopFast))
+	files, err := filepath.Glob(filepath.Join(i.dataDir(), appendDir, "*.incr.aof"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	content, err := os.ReadFile(files[0])
+	i.must(err)
+	i.must(os.WriteFile(files[0], content[:len(content)-3], 0o600))
+	i.start()
+	i.hasKeys(9)
+	i.must(i.stop(agent.StopFast))
+
+	content = append([]byte("nonsense\r\n"), content...)
+	i.must(os.WriteFile(files[0], content, 0o600))
+	i.engine, err = i.Start(t.Context(), i.path("config"))
+	i.must(err)
+	select {
+	case <-i.engine.Done():
+	case <-time.After(limit):
+		t.Fatal("it runs")
+	}
+	if err := i.engine.Err(); err == nil || !strings.Contains(err.Error(), "Bad file format") {
+		t.Errorf("its last words are %v", err)
+	}
+	left, err := os.ReadFile(files[0])
+	if err != nil || string(left) != string(content) {
+		t.Error("the damaged file was changed")
+	}
+}
+
+func TestWhatAKilledServerDidNotCompleteIsRemoved(t *testing.T) {
+	i := newInstance(t).provision()
+	i.kill()
+	for _, name := range []string{"temp-17.rdb", "temp-rewriteaof-bg-17.aof", "dump.rdb", "temp-notes.txt"} {
+		i.must(os.WriteFile(filepath.Join(i.dataDir(), name), nil, 0o600))
+	}
+	i.start()
+	for name, stays := range map[string]bool{"temp-17.rdb": false, "temp-rewriteaof-bg-17.aof": false, "dump.rdb": true, "temp-notes.txt": true} {
+		if _, err := os.Stat(filepath.Join(i.dataDir(), name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
