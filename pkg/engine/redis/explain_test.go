@@ -25,7 +25,7 @@ func TestWhatIsNotBuiltIsExplainedAsThat(t *testing.T) {
 	for path, asked := range map[string]func(*dbv1.Database){
 		"spec.topology.mode":    func(db *dbv1.Database) { db.Spec.Topology.Mode = dbv1.Cluster },
 		"spec.storage":          func(db *dbv1.Database) { db.Spec.Storage = nil },
-		"spec.storage.size":     func(db *dbv1.Database) {},
+		"spec.storage.size":     func(*dbv1.Database) {},
 		"spec.engineConfig":     config("maxmemory-policy", "allkeys-lru"),
 		"spec.storage.autoGrow": func(db *dbv1.Database) { db.Spec.Storage.AutoGrow = &dbv1.AutoGrowSpec{Enabled: true} },
 	} {

@@ -199,11 +199,12 @@ func (d *Driver) writeACLFile() error {
 	if err != nil {
 		return err
 	}
-	list := d.ownACL()
+	var list strings.Builder
+	list.WriteString(d.ownACL())
 	for _, a := range all {
-		list += aclLine(a.Username, a.rules(d.version))
+		list.WriteString(aclLine(a.Username, a.rules(d.version)))
 	}
-	_, err = agent.ReplaceFile(d.aclFile(), []byte(list))
+	_, err = agent.ReplaceFile(d.aclFile(), []byte(list.String()))
 	return err
 }
 

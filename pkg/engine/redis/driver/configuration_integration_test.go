@@ -53,7 +53,8 @@ func TestReload(t *testing.T) {
 		{"live", []string{"maxmemory-policy allkeys-lru", "timeout 60", `save 3600 1`}, nil, map[string]string{"maxmemory-policy": "allkeys-lru", "timeout": "60", "save": "3600 1"}},
 		{"one goes, one changes", []string{"timeout 30"}, nil, map[string]string{"maxmemory-policy": "noeviction", "timeout": "30", "save": ""}},
 		{
-			"some that need a restart, and others", []string{"databases 32", "io-threads 2", "appendfsync always", "hash-max-listpack-entries 64"},
+			"some that need a restart, and others",
+			[]string{"databases 32", "io-threads 2", "appendfsync always", "hash-max-listpack-entries 64"},
 			[]string{"databases", "io-threads"},
 			map[string]string{"databases": "16", "appendfsync": "always", "hash-max-listpack-entries": "64", "hash-max-ziplist-entries": "64", "timeout": "0"},
 		},

@@ -49,6 +49,7 @@ func (d *Driver) try(ctx context.Context, args []string, use func(context.Contex
 	cmd.Dir = dir
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
+	// That it was killed is no failure: only an end that came by itself is looked at.
 	ended := make(chan error, 1)
 	go func() { ended <- d.Supervisor.Command(cmd) }()
 
@@ -59,12 +60,12 @@ func (d *Driver) try(ctx context.Context, args []string, use func(context.Contex
 		if early.ended {
 			return describeEnd(early.err, output.String())
 		}
-		<-ended
+		_ = <-ended
 		return fmt.Errorf("wait for a server on trial: %w", early.err)
 	}
 	err = use(ctx, client)
 	kill()
-	<-ended
+	_ = <-ended
 	return err
 }
 

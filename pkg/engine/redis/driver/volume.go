@@ -12,10 +12,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/platform-io/database-operator/pkg/agent"
 )
