@@ -40,7 +40,7 @@ import (
 )
 
 // The fixture is a pod without a kubelet: the real agent, as an unprivileged process, with the
-// rights of its Role alone, a real API server (behind a proxy that can be cut), a real PostgreSQL.
+// rights of its Role alone, a real API server (behind a proxy that can be cut), a real engine.
 // The test plays the operator and the kubelet.
 
 const (
@@ -90,6 +90,7 @@ func TestMain(m *testing.M) {
 
 type fixture struct {
 	t         *testing.T
+	engine    dbv1.Engine
 	dir       string
 	namespace string
 	port      int
@@ -110,6 +111,11 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	postgres.Programs(t)
+	return newFixtureOf(t, dbv1.PostgreSQL)
+}
+
+func newFixtureOf(t *testing.T, engine dbv1.Engine) *fixture {
+	t.Helper()
 	config := apiserver.Start(t)
 	// Short: the path of a socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "agt") //nolint:usetesting // t.TempDir() is too long for a socket
@@ -117,7 +123,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{
-		t: t, dir: dir, namespace: apiserver.Namespace(t, config), port: freePort(t), config: config,
+		t: t, engine: engine, dir: dir, namespace: apiserver.Namespace(t, config), port: freePort(t), config: config,
 		address: "127.0.0.1:" + strconv.Itoa(freePort(t)), peers: "127.0.0.1:" + strconv.Itoa(freePort(t)), credential: postgres.Account(t), log: &logBuffer{},
 		kube: kubernetes.NewForConfigOrDie(config), databases: clientset.NewForConfigOrDie(config),
 	}
@@ -272,17 +278,24 @@ func application(version string) dbv1.InstanceAccount {
 // declare makes the DatabaseInstance.
 func (f *fixture) declare(spec dbv1.DatabaseInstanceSpec) {
 	f.t.Helper()
-	spec.DatabaseName, spec.Engine = databaseName, dbv1.PostgreSQL
+	spec.DatabaseName, spec.Engine = databaseName, f.engine
 	spec.Members = []dbv1.InstanceMember{{Name: instanceName, Host: "127.0.0.1", Voter: true}}
-	spec.Replication = &dbv1.InstanceReplication{
-		LeaseName: naming.Lease(databaseName), MaxLag: 16 << 20,
-		LeaseDuration: metav1.Duration{Duration: 15 * time.Second}, RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
-		RenewPeriod: metav1.Duration{Duration: 5 * time.Second}, RetryPeriod: metav1.Duration{Duration: time.Second},
+	if f.engine == dbv1.PostgreSQL {
+		spec.Replication = replication()
 	}
 	_, err := f.databases.DatabaseV1().DatabaseInstances(f.namespace).Create(f.t.Context(), &dbv1.DatabaseInstance{
 		ObjectMeta: metav1.ObjectMeta{Name: instanceName}, Spec: spec,
 	}, metav1.CreateOptions{})
 	f.must(err)
+}
+
+// replication is for engines that elect.
+func replication() *dbv1.InstanceReplication {
+	return &dbv1.InstanceReplication{
+		LeaseName: naming.Lease(databaseName), MaxLag: 16 << 20,
+		LeaseDuration: metav1.Duration{Duration: 15 * time.Second}, RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
+		RenewPeriod: metav1.Duration{Duration: 5 * time.Second}, RetryPeriod: metav1.Duration{Duration: time.Second},
+	}
 }
 
 // change edits the spec, as the operator does.
@@ -333,7 +346,7 @@ func (f *fixture) poll(what string, good func() bool, show func() string) {
 // args are the agent's arguments.
 func (f *fixture) args() []string {
 	return []string{
-		"run", "--engine=PostgreSQL", "--database=" + databaseName, "--instance=" + instanceName, "--namespace=" + f.namespace,
+		"run", "--engine=" + string(f.engine), "--database=" + databaseName, "--instance=" + instanceName, "--namespace=" + f.namespace,
 		"--pod-uid=" + f.podUID, "--port=" + strconv.Itoa(f.port), "--data-dir=" + filepath.Join(f.dir, "volume"),
 		"--config-dir=" + filepath.Join(f.dir, "config"), "--run-dir=" + filepath.Join(f.dir, "run"),
 		"--listen=" + f.address, "--listen-peers=" + f.peers, "--kubeconfig=" + filepath.Join(f.dir, "kubeconfig"), "--grace-period=30s", "--log-level=debug",
