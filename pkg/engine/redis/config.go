@@ -42,13 +42,17 @@ func settings(db *dbv1.Database) map[string]string {
 }
 
 // memoryShare is the part of the memory limit, in percent, that data gets. While the append-only file is
-// rewritten, a copy of every page that changes meanwhile is needed; so are buffers of clients.
-const memoryShare = 70
+// rewritten, a copy of every page that changes meanwhile is needed; so are buffers of clients. The agent
+// and the server themselves need memoryOthers, whatever the limit.
+const (
+	memoryShare  = 70
+	memoryOthers = 48 << 20
+)
 
 // derived are defaults that follow from the memory limit and the version.
 func derived(memory int64, version string) map[string]string {
 	settings := map[string]string{
-		"maxmemory":        strconv.FormatInt(memory/100*memoryShare, 10),
+		"maxmemory":        strconv.FormatInt(min(memory/100*memoryShare, memory-memoryOthers), 10),
 		"maxmemory-policy": "noeviction",
 		"appendfsync":      "everysec",
 		// The append-only file has the data; snapshots would only cost memory.

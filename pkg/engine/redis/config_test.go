@@ -76,6 +76,15 @@ func TestSettingsFollowFromMemoryAndVersion(t *testing.T) {
 	}
 }
 
+func TestASmallContainerHasRoomForMoreThanData(t *testing.T) {
+	for limit, want := range map[string]string{"64Mi": `"16777216"`, "128Mi": `"83886080"`, "256Mi": `"187904780"`, "100Gi": `"75161927680"`} {
+		db := database7(func(db *dbv1.Database) { db.Spec.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(limit) })
+		if got := setting(db, "maxmemory"); got != want {
+			t.Errorf("with %s, maxmemory is %s, want %s", limit, got, want)
+		}
+	}
+}
+
 func TestTheUsersSettingsWinAsWordsOfTheFile(t *testing.T) {
 	for value, want := range map[string]string{
 		"always":                  `"always"`,

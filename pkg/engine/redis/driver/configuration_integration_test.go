@@ -4,7 +4,7 @@ package driver
 
 import (
 	"errors"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +36,7 @@ func TestCheckConfig(t *testing.T) {
 			}
 		}
 	}
-	if left, err := os.ReadDir(i.path("tmp")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(i.path("run", "trial*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

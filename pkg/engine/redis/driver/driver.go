@@ -50,6 +50,9 @@ type Driver struct {
 	password string
 	client   *redis.Client
 
+	// trial is held while there is a server on trial.
+	trial sync.Mutex
+
 	// mu guards what follows, and the files of accounts.
 	mu sync.Mutex
 	// configDir and version are those of the server that was started last.

@@ -65,10 +65,9 @@ func newInstance(t *testing.T, settings ...string) *instance {
 		t.Fatal(err)
 	}
 	i := &instance{T: t, dir: dir}
-	for _, sub := range []string{"volume", "run", "config", "tmp"} {
+	for _, sub := range []string{"volume", "run", "config"} {
 		i.must(os.Mkdir(i.path(sub), 0o700))
 	}
-	t.Setenv("TMPDIR", i.path("tmp"))
 	t.Cleanup(i.end)
 	i.configure(settings...)
 	i.newAgent()

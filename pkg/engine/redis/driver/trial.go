@@ -32,9 +32,10 @@ func (d *Driver) try(ctx context.Context, args []string, use func(context.Contex
 	if err != nil {
 		return err
 	}
-	// Short: the path of a socket has at most 107 bytes.
-	dir, err := os.MkdirTemp("", "redis-trial-")
-	if err != nil {
+	d.trial.Lock()
+	defer d.trial.Unlock()
+	dir := filepath.Join(d.RunDir, "trial")
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 		return fmt.Errorf("make a folder for a server on trial: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
@@ -55,40 +56,32 @@ func (d *Driver) try(ctx context.Context, args []string, use func(context.Contex
 
 	client := d.newClient(socket)
 	defer func() { _ = client.Close() }()
-	if early := waitAnswer(ctx, client, ended); early != nil {
-		kill()
-		if early.ended {
-			return describeEnd(early.err, output.String())
-		}
-		_ = <-ended
-		return fmt.Errorf("wait for a server on trial: %w", early.err)
+	early, err := waitAnswer(ctx, client, ended)
+	if early {
+		return describeEnd(err, output.String())
 	}
-	err = use(ctx, client)
+	if err == nil {
+		err = use(ctx, client)
+	}
 	kill()
 	_ = <-ended
 	return err
 }
 
-// noAnswer is why a server on trial cannot be asked.
-type noAnswer struct {
-	ended bool
-	err   error
-}
-
-// waitAnswer waits until the server answers, and returns nil then.
-func waitAnswer(ctx context.Context, client *redis.Client, ended <-chan error) *noAnswer {
+// waitAnswer waits until the server answers, or ends by itself.
+func waitAnswer(ctx context.Context, client *redis.Client, ended <-chan error) (early bool, err error) {
 	ticker := time.NewTicker(trialPoll)
 	defer ticker.Stop()
 	for {
 		select {
 		case err := <-ended:
-			return &noAnswer{ended: true, err: err}
+			return true, err
 		case <-ctx.Done():
-			return &noAnswer{err: ctx.Err()}
+			return false, fmt.Errorf("wait for a server on trial: %w", ctx.Err())
 		case <-ticker.C:
 		}
 		if client.Ping(ctx).Err() == nil {
-			return nil
+			return false, nil
 		}
 	}
 }
