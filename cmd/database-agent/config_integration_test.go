@@ -3,12 +3,15 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -276,4 +279,30 @@ func TestConfigurationThatDoesNotStartIsTakenBack(t *testing.T) {
 		t.Errorf("the operation does not say why: %q", status.Operation.Message)
 	}
 	f.await("readiness", settled)
+}
+
+// connect opens a client's connection.
+func (f *fixture) connect(password string) (*pgx.Conn, error) {
+	return pgx.Connect(f.t.Context(), fmt.Sprintf("postgres://app:%s@127.0.0.1:%d/orders?sslmode=disable", password, f.port))
+}
+
+func (f *fixture) mustConnect(password string) *pgx.Conn {
+	f.t.Helper()
+	conn, err := f.connect(password)
+	f.must(err)
+	f.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	})
+	return conn
+}
+
+// setting is a setting of the server, as a client sees it.
+func (f *fixture) setting(name string) string {
+	f.t.Helper()
+	conn := f.mustConnect("first-password")
+	var value string
+	f.must(conn.QueryRow(f.t.Context(), "SELECT current_setting($1)", name).Scan(&value))
+	return value
 }

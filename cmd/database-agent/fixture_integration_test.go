@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -428,32 +427,6 @@ func settled(s *dbv1.DatabaseInstanceStatus) bool {
 		}
 	}
 	return true
-}
-
-// connect opens a client's connection.
-func (f *fixture) connect(password string) (*pgx.Conn, error) {
-	return pgx.Connect(f.t.Context(), fmt.Sprintf("postgres://app:%s@127.0.0.1:%d/orders?sslmode=disable", password, f.port))
-}
-
-func (f *fixture) mustConnect(password string) *pgx.Conn {
-	f.t.Helper()
-	conn, err := f.connect(password)
-	f.must(err)
-	f.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = conn.Close(ctx)
-	})
-	return conn
-}
-
-// setting is a setting of the server, as a client sees it.
-func (f *fixture) setting(name string) string {
-	f.t.Helper()
-	conn := f.mustConnect("first-password")
-	var value string
-	f.must(conn.QueryRow(f.t.Context(), "SELECT current_setting($1)", name).Scan(&value))
-	return value
 }
 
 // get asks the agent over HTTP.

@@ -50,38 +50,41 @@ func (d *Driver) try(ctx context.Context, args []string, use func(context.Contex
 	cmd.Dir = dir
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
-	// That it was killed is no failure: only an end that came by itself is looked at.
-	ended := make(chan error, 1)
-	go func() { ended <- d.Supervisor.Command(cmd) }()
+	var end error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		end = d.Supervisor.Command(cmd)
+	}()
 
 	client := d.newClient(socket)
 	defer func() { _ = client.Close() }()
-	early, err := waitAnswer(ctx, client, ended)
-	if early {
-		return describeEnd(err, output.String())
-	}
-	if err == nil {
+	answers, err := waitAnswer(ctx, client, ended)
+	if answers {
 		err = use(ctx, client)
 	}
 	kill()
-	_ = <-ended
+	<-ended
+	if !answers && err == nil {
+		return describeEnd(end, output.String())
+	}
 	return err
 }
 
 // waitAnswer waits until the server answers, or ends by itself.
-func waitAnswer(ctx context.Context, client *redis.Client, ended <-chan error) (early bool, err error) {
+func waitAnswer(ctx context.Context, client *redis.Client, ended <-chan struct{}) (answers bool, err error) {
 	ticker := time.NewTicker(trialPoll)
 	defer ticker.Stop()
 	for {
 		select {
-		case err := <-ended:
-			return true, err
+		case <-ended:
+			return false, nil
 		case <-ctx.Done():
 			return false, fmt.Errorf("wait for a server on trial: %w", ctx.Err())
 		case <-ticker.C:
 		}
 		if client.Ping(ctx).Err() == nil {
-			return false, nil
+			return true, nil
 		}
 	}
 }
