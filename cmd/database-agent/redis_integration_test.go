@@ -3,8 +3,6 @@
 package main
 
 import (
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	redistest "github.com/platform-io/database-operator/pkg/testing/redis"
 )
 
 // redisConfig is what the operator would render, on loopback.
@@ -24,12 +23,7 @@ func redisConfig(settings ...string) map[string]string {
 
 func newRedisFixture(t *testing.T) *fixture {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("TEST_REQUIRE_REDIS") != "" {
-			t.Fatal("Redis is not installed")
-		}
-		t.Skip("Redis is not installed: there is no redis-server in PATH")
-	}
+	redistest.Require(t)
 	return newFixtureOf(t, dbv1.Redis)
 }
 

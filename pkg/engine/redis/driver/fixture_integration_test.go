@@ -17,6 +17,7 @@ import (
 
 	"github.com/platform-io/database-operator/pkg/agent"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	redistest "github.com/platform-io/database-operator/pkg/testing/redis"
 )
 
 // The tests run a real server. The end of one ends every process that this one started, so no two run
@@ -33,18 +34,6 @@ var supervisor = sync.OnceValues(func() (*agent.Supervisor, error) {
 	return s, err
 })
 
-// requireRedis skips without Redis, or fails where it must be there.
-func requireRedis(t *testing.T) {
-	t.Helper()
-	if _, err := binaryPath(); err == nil {
-		return
-	}
-	if os.Getenv("TEST_REQUIRE_REDIS") != "" {
-		t.Fatal("Redis is not installed")
-	}
-	t.Skip("Redis is not installed: there is no redis-server in PATH")
-}
-
 type instance struct {
 	*testing.T
 	*Driver
@@ -58,7 +47,7 @@ type instance struct {
 // newInstance has an empty volume.
 func newInstance(t *testing.T, settings ...string) *instance {
 	t.Helper()
-	requireRedis(t)
+	redistest.Require(t)
 	// Short: the path of a socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "drv") //nolint:usetesting // t.TempDir() is too long for a socket
 	if err != nil {
