@@ -22,8 +22,10 @@ import (
 //
 //  1. agent/redis/accounts.json on the volume is the truth, with hashes of the passwords alone. It lies
 //     beside the data and not in it.
-//  2. At each start the server's list of accounts is written from it: the one without a name is off, the
-//     agent's own has a password of this process, and the others are as they were.
+//  2. At each start the server's list of accounts is written from it: the agent's own has a password of this
+//     process, and the others are as they were. The one without a name is off, so that nobody comes in with
+//     it; but it has all rights, because the server replays the transactions in the append-only file with
+//     them, and drops what they do not allow without a word (https://github.com/redis/redis/issues/14541).
 //  3. A change goes to the volume first, then to the running server, in one command that leaves no moment
 //     without a password; then a login over TCP proves it. A crash between any two is mended by doing it again.
 
@@ -190,7 +192,8 @@ func (d *Driver) readAccounts() ([]account, error) {
 
 // ownACL are the accounts that every server has.
 func (d *Driver) ownACL() string {
-	return aclLine(defaultUser, []string{"reset"}) + aclLine(agentUser, []string{"reset", "on", "#" + hash(d.password), "~*", "&*", "+@all"})
+	return aclLine(defaultUser, []string{"reset", "off", "~*", "&*", "+@all"}) +
+		aclLine(agentUser, []string{"reset", "on", "#" + hash(d.password), "~*", "&*", "+@all"})
 }
 
 // writeACLFile writes the server's list of accounts.

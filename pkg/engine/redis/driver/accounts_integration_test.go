@@ -3,10 +3,13 @@
 package driver
 
 import (
+	"bufio"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -59,6 +62,38 @@ func TestNobodyComesInWithoutAPassword(t *testing.T) {
 	if err := i.connect("app", "secret").Ping(t.Context()).Err(); err != nil {
 		t.Error(err)
 	}
+}
+
+// The account without a name has rights, and nobody gets them.
+func TestASessionWithoutALoginMayDoNothing(t *testing.T) {
+	i := newInstance(t).provision()
+	conn, err := net.Dial("tcp", i.listen())
+	i.must(err)
+	defer conn.Close()
+	i.must(conn.SetDeadline(time.Now().Add(limit)))
+	replies := bufio.NewReader(conn)
+	say := func(command string) string {
+		_, err := conn.Write([]byte(command + "\r\n"))
+		i.must(err)
+		reply, err := replies.ReadString('\n')
+		i.must(err)
+		return reply
+	}
+	nothing := func(when string) {
+		for _, command := range []string{"GET a", "SET a 1", "CONFIG GET *", "ACL LIST", "PING", "INFO", "MULTI", "EVAL return(1) 0", "HELLO 3", "AUTH default \"\"", "AUTH \"\"", "AUTH secret", "AUTH default secret"} {
+			if reply := say(command); !strings.HasPrefix(reply, "-NOAUTH") && !strings.HasPrefix(reply, "-WRONGPASS") {
+				t.Errorf("%s, %s: %s", when, command, reply)
+			}
+		}
+	}
+	nothing("at first")
+	if reply := say("AUTH app secret"); !strings.HasPrefix(reply, "+OK") {
+		t.Fatalf("the account is not let in: %s", reply)
+	}
+	if reply := say("RESET"); !strings.HasPrefix(reply, "+RESET") {
+		t.Fatalf("the session is not reset: %s", reply)
+	}
+	nothing("after a reset")
 }
 
 func TestAPasswordIsReplacedUnderARunningSession(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/platform-io/database-operator/pkg/agent"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
@@ -102,6 +104,39 @@ func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 		}
 		i.start()
 		i.hasKeys(acknowledged)
+	}
+}
+
+// They are in the file as transactions, which the server replays with the rights of its account without a name.
+func TestTransactionsAndScriptsAreThereAfterAKill(t *testing.T) {
+	i := newInstance(t).provision()
+	client := i.connect("app", "secret")
+	_, err := client.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		p.Set(t.Context(), "one", "1", 0)
+		p.Set(t.Context(), "two", "2", 0)
+		return nil
+	})
+	i.must(err)
+	i.must(client.Eval(t.Context(), "for i = 1, 100 do redis.call('rpush', KEYS[1], i) end return 1", []string{"list"}).Err())
+	i.must(client.FunctionLoad(t.Context(), "#!lua name=lib\nredis.register_function('both', function(keys) redis.call('set', keys[1], '3') redis.call('set', keys[2], '4') return 1 end)").Err())
+	i.must(client.Do(t.Context(), "fcall", "both", 2, "three", "four").Err())
+	i.kill()
+	i.start()
+	client = i.connect("app", "secret")
+	for key, want := range map[string]string{"one": "1", "two": "2", "three": "3", "four": "4"} {
+		if got, err := client.Get(t.Context(), key).Result(); err != nil || got != want {
+			t.Errorf("%s: %q, %v", key, got, err)
+		}
+	}
+	if got, err := client.LLen(t.Context(), "list").Result(); err != nil || got != 100 {
+		t.Errorf("%d elements, %v", got, err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.log {
+		if e.Level == agent.LogError {
+			t.Errorf("the server says: %s", e.Message)
+		}
 	}
 }
 

@@ -95,7 +95,7 @@ func TestTheServersListOfAccounts(t *testing.T) {
 	must(t, d.writeACLFile())
 	content, err := os.ReadFile(d.aclFile())
 	must(t, err)
-	want := "user default reset\n" +
+	want := "user default reset off ~* &* +@all\n" +
 		"user operator reset on #" + hash(d.password) + " ~* &* +@all\n" +
 		"user app reset on #7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed #3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3 " +
 		"~* &* +@all -@admin -@dangerous +info +role +keys +sort +flushdb +flushall +swapdb +sort_ro\n"

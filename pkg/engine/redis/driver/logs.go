@@ -37,6 +37,9 @@ var roles = map[string]string{"M": "master", "S": "replica", "C": "child", "X": 
 var endsServer = regexp.MustCompile(`^(Fatal|Can't|Could not|Failed|Unable|Bad file format|Unexpected|Unrecoverable|Wrong signature|Short read|` +
 	`Internal error|Terminating|Out Of Memory|Error|Configured to not|Configuring)|[Aa]bort(ed|ing)\b|[Ee]xiting|crashed by signal`)
 
+// critical begins what the server says when it does not apply what is in its append-only file: that is lost.
+const critical = "== CRITICAL =="
+
 // fatalBegin begins the lines of a refused configuration.
 const fatalBegin = "*** FATAL CONFIG FILE ERROR"
 
@@ -88,8 +91,12 @@ func (p *LogParser) entry(match []string) agent.LogEntry {
 	reason := weight.level == agent.LogWarning && endsServer.MatchString(text)
 	fatal := reason && !p.told
 	p.told = reason
+	level := weight.level
+	if strings.HasPrefix(text, critical) {
+		level = agent.LogError
+	}
 	return agent.LogEntry{
-		Severity: weight.severity, Level: weight.level, Message: text,
+		Severity: weight.severity, Level: level, Message: text,
 		Values: []any{"time", match[3], "pid", match[1], "role", roles[match[2]]}, Fatal: fatal,
 	}
 }

@@ -33,6 +33,13 @@ func TestLogParser(t *testing.T) {
 				{Severity: "WARNING", Level: agent.LogWarning, Message: "four", Values: values("master")},
 			},
 		},
+		"data that is lost": {
+			"17:M 26 Nov 2026 05:35:05.123 # == CRITICAL == This server is sending an error to its AOF-loading-client: '-NOPERM'\n",
+			[]agent.LogEntry{{
+				Severity: "WARNING", Level: agent.LogError, Values: values("master"),
+				Message: "== CRITICAL == This server is sending an error to its AOF-loading-client: '-NOPERM'",
+			}},
+		},
 		"lines of no form": {
 			"17:signal-handler (1795671607) Received SIGTERM scheduling shutdown...\n\n  ##\n",
 			[]agent.LogEntry{
