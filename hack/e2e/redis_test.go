@@ -157,7 +157,8 @@ func TestChangesOfARedisThatAreNotSettings(t *testing.T) {
 	before := s.life("cache")
 
 	s.edit("cache", func(db *dbv1.Database) { db.Spec.Storage.Size = new(resource.MustParse("1536Mi")) })
-	s.wait(changeTimeout, "the volume to grow", func() (string, error) {
+	// The kubelet grows the file system, when it comes to it.
+	s.wait(provisionTimeout, "the volume to grow", func() (string, error) {
 		return differs(s.claim("cache").Status.Capacity.Storage().String(), "1536Mi"), nil
 	})
 	s.ready("cache")
