@@ -248,7 +248,7 @@ func TestRefusedRedisSettingKeepsTheLastGoodOnes(t *testing.T) {
 func TestARedisThatIsKilledHasWhatItAcknowledged(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
-	s.provision(standalone("cache", redis))
+	s.provision(standalone("cache", redis, config("appendfsync", "always")))
 	// A script is one command: what it wrote was acknowledged when it returns. In the append-only file it is a transaction.
 	const write = "for i = 1, 5000 do redis.call('set', KEYS[1] .. i, i) end return redis.call('dbsize')"
 	same(s, "keys", s.do("cache", "eval", write, "1", "first-"), "5000")

@@ -70,7 +70,8 @@ var owned = map[string]string{
 	// Accounts decide who comes in: there is no password-less one.
 	"protected-mode": "no",
 	"bind":           "* -::*",
-	// What was acknowledged is in the file, and is there after a crash.
+	// What is in the file is there after a crash. With appendfsync everysec that may lack two seconds: while a
+	// sync is slow, the server acknowledges before it writes.
 	"appendonly":         "yes",
 	"appendfilename":     "appendonly.aof",
 	"aof-load-truncated": "yes",

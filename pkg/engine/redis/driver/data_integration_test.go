@@ -89,7 +89,8 @@ func (i *instance) hasKeys(count int) {
 }
 
 func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
-	i := newInstance(t).provision()
+	// With everysec it acknowledges before it writes, while a sync takes long.
+	i := newInstance(t, "appendfsync always").provision()
 	acknowledged := 0
 	for range 3 {
 		engine := i.engine
@@ -109,7 +110,7 @@ func TestNothingThatWasAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) {
 
 // They are in the file as transactions, which the server replays with the rights of its account without a name.
 func TestTransactionsAndScriptsAreThereAfterAKill(t *testing.T) {
-	i := newInstance(t).provision()
+	i := newInstance(t, "appendfsync always").provision()
 	client := i.connect("app", "secret")
 	_, err := client.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
 		p.Set(t.Context(), "one", "1", 0)
