@@ -95,7 +95,7 @@ func TestRedisFromNothingToItsEnd(t *testing.T) {
 
 func TestRedisComesBackWithItsAccountsWhileTheAPIServerIsAway(t *testing.T) {
 	f := newRedisFixture(t)
-	f.provision(redisConfig())
+	f.provision(redisConfig("appendfsync always"))
 	f.must(f.redisClient("first-password").Set(t.Context(), "a", "1", 0).Err())
 	f.proxy.setCut(true)
 	f.kill()
