@@ -48,9 +48,12 @@ func TestANewDatabaseIsWholeOrNotThere(t *testing.T) {
 		t.Errorf("while it runs it is %+v, before %+v", v, made)
 	}
 	i.must(i.stop(agent.StopFast))
-	i.must(os.RemoveAll(filepath.Join(i.dataDir(), appendDir)))
-	if v := inspect(); v.State != agent.VolumeUnusable {
-		t.Errorf("without its append-only file it is %+v", v)
+	// Without its list, the server would begin empty, and write over what is there.
+	for _, lost := range []string{filepath.Join(appendDir, appendManifest), appendDir} {
+		i.must(os.RemoveAll(filepath.Join(i.dataDir(), lost)))
+		if v := inspect(); v.State != agent.VolumeUnusable {
+			t.Errorf("without %s it is %+v", lost, v)
+		}
 	}
 }
 

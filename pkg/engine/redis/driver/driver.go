@@ -103,11 +103,7 @@ func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 
 // Start implements agent.Driver.
 func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, error) {
-	path, err := binaryPath()
-	if err != nil {
-		return nil, err
-	}
-	version, err := d.serverVersion(ctx, path)
+	path, version, err := d.server(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -178,15 +174,20 @@ func (v version) atLeast(major, minor int) bool {
 	return v.major > major || v.major == major && v.minor >= minor
 }
 
-// serverVersion asks the program.
-func (d *Driver) serverVersion(ctx context.Context, path string) (version, error) {
+// server finds the program, and asks for its version.
+func (d *Driver) server(ctx context.Context) (path string, v version, err error) {
+	path, err = binaryPath()
+	if err != nil {
+		return "", version{}, err
+	}
 	cmd := command(ctx, path, "--version")
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := d.Supervisor.Command(cmd); err != nil {
-		return version{}, fmt.Errorf("ask %s for its version: %w: %s", path, err, out.String())
+		return "", version{}, fmt.Errorf("ask %s for its version: %w: %s", path, err, out.String())
 	}
-	return parseVersion(out.String())
+	v, err = parseVersion(out.String())
+	return path, v, err
 }
 
 // parseVersion reads "Redis server v=7.0.15 sha=…", also of Valkey.

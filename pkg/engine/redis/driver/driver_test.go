@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/klog/v2/ktesting"
 
 	"github.com/platform-io/database-operator/pkg/agent"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -39,22 +40,39 @@ func TestParseVersion(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	const id = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	const snapshot, increment = "file appendonly.aof.1.base.rdb seq 1 type b", "file appendonly.aof.1.incr.aof seq 1 type i"
+	database := func(files ...string) []string { return append([]string{"redis/identity=" + id + "\n"}, files...) }
+	list := func(lines ...string) string {
+		return "redis/appendonlydir/appendonly.aof.manifest=" + strings.Join(lines, "\n") + "\n"
+	}
+	const full = "redis/appendonlydir/appendonly.aof.1.base.rdb=REDIS0011"
 	for name, c := range map[string]struct {
-		files []string
-		state agent.VolumeState
-		says  string
+		server version
+		files  []string
+		state  agent.VolumeState
+		says   string
 	}{
-		"nothing":                       {nil, agent.VolumeEmpty, ""},
-		"an empty folder":               {[]string{"redis/"}, agent.VolumeEmpty, ""},
-		"what a volume has of its own":  {[]string{"lost+found/", "agent/state.json="}, agent.VolumeEmpty, ""},
-		"an interrupted bootstrap":      {[]string{"redis.new/identity=" + id, "redis.new/appendonlydir/"}, agent.VolumeEmpty, ""},
-		"a whole database":              {[]string{"redis/identity=" + id + "\n", "redis/appendonlydir/"}, agent.VolumeReady, ""},
-		"one of version 6":              {[]string{"redis/identity=" + id, "redis/appendonly.aof="}, agent.VolumeReady, ""},
-		"data without identity":         {[]string{"redis/appendonlydir/"}, agent.VolumeUnusable, "no identity"},
-		"an identity that is cut short": {[]string{"redis/identity=ABC", "redis/appendonlydir/"}, agent.VolumeUnusable, "no identity"},
-		"an identity alone":             {[]string{"redis/identity=" + id, "redis/dump.rdb="}, agent.VolumeUnusable, "lost its append-only file"},
-		"a snapshot of somebody":        {[]string{"dump.rdb="}, agent.VolumeUnusable, "another Redis"},
-		"a log of somebody":             {[]string{"appendonlydir/"}, agent.VolumeUnusable, "another Redis"},
+		"nothing":                         {version{7, 0}, nil, agent.VolumeEmpty, ""},
+		"an empty folder":                 {version{7, 0}, []string{"redis/"}, agent.VolumeEmpty, ""},
+		"what a volume has of its own":    {version{7, 0}, []string{"lost+found/", "agent/state.json="}, agent.VolumeEmpty, ""},
+		"an interrupted bootstrap":        {version{7, 0}, []string{"redis.new/identity=" + id, "redis.new/appendonlydir/"}, agent.VolumeEmpty, ""},
+		"a whole database":                {version{7, 0}, database(list(snapshot, increment), full), agent.VolumeReady, ""},
+		"one that is rewritten":           {version{8, 0}, database(list(snapshot, "file appendonly.aof.0.incr.aof seq 1 type h", increment+" startoffset 5"), full), agent.VolumeReady, ""},
+		"increments alone":                {version{7, 0}, database(list(increment)), agent.VolumeReady, ""},
+		"commands, and none yet":          {version{7, 0}, database(list("file appendonly.aof seq 1 type b"), "redis/appendonlydir/appendonly.aof="), agent.VolumeReady, ""},
+		"one of version 6":                {version{6, 2}, database("redis/appendonly.aof="), agent.VolumeReady, ""},
+		"one of version 6, to take over":  {version{7, 0}, database("redis/appendonly.aof=", "redis/appendonlydir/"), agent.VolumeReady, ""},
+		"data without identity":           {version{7, 0}, []string{list(snapshot), full}, agent.VolumeUnusable, "no identity"},
+		"an identity that is cut short":   {version{7, 0}, []string{"redis/identity=ABC", list(snapshot), full}, agent.VolumeUnusable, "no identity"},
+		"an identity alone":               {version{7, 0}, database("redis/dump.rdb="), agent.VolumeUnusable, "lost its append-only file"},
+		"no manifest":                     {version{7, 0}, database(full), agent.VolumeUnusable, "appendonly.aof.manifest"},
+		"an empty manifest":               {version{7, 0}, database(list(""), full), agent.VolumeUnusable, "appendonly.aof.manifest"},
+		"a manifest of history":           {version{7, 0}, database(list("file appendonly.aof.1.base.rdb seq 1 type h"), full), agent.VolumeUnusable, "appendonly.aof.manifest"},
+		"a snapshot without anything":     {version{7, 0}, database(list(snapshot, increment), "redis/appendonlydir/appendonly.aof.1.base.rdb="), agent.VolumeUnusable, "appendonly.aof.1.base.rdb"},
+		"a snapshot that is gone":         {version{7, 0}, database(list(snapshot, increment)), agent.VolumeUnusable, "appendonly.aof.1.base.rdb"},
+		"what version 6 does not look at": {version{6, 2}, database(list(snapshot), full), agent.VolumeUnusable, "lost its append-only file (appendonly.aof "},
+		"a snapshot of somebody":          {version{7, 0}, []string{"dump.rdb="}, agent.VolumeUnusable, "another Redis"},
+		"a log of somebody":               {version{7, 0}, []string{"appendonlydir/"}, agent.VolumeUnusable, "another Redis"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -67,7 +85,8 @@ func TestInspect(t *testing.T) {
 				must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700))
 				must(t, os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600))
 			}
-			volume, err := New(Options{VolumeDir: dir, RunDir: dir}).Inspect(t.Context())
+			fakeServer(t, c.server)
+			volume, err := newDriver(t, dir).Inspect(t.Context())
 			must(t, err)
 			if volume.State != c.state || !strings.Contains(volume.Message, c.says) {
 				t.Errorf("it is %+v", volume)
@@ -77,6 +96,24 @@ func TestInspect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newDriver is one that can ask programs.
+func newDriver(t *testing.T, dir string) *Driver {
+	t.Helper()
+	logger, _ := ktesting.NewTestContext(t)
+	supervisor, err := agent.NewSupervisor(logger)
+	must(t, err)
+	return New(Options{VolumeDir: dir, RunDir: dir, Supervisor: supervisor})
+}
+
+// fakeServer puts a program in front of PATH that says a version.
+func fakeServer(t *testing.T, v version) {
+	t.Helper()
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\necho 'Redis server v=%d.%d.1 sha=0'\n", v.major, v.minor)
+	must(t, os.WriteFile(filepath.Join(dir, "redis-server"), []byte(script), 0o755))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
 func must(t *testing.T, err error) {

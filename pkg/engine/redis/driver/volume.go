@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -26,24 +25,30 @@ import (
 //  2. A rename makes it redis. Whatever kills the agent before that leaves a folder that nobody ever
 //     used, and the next start removes it and begins again. redis itself is removed by nobody.
 //  3. So data without its identity, or an identity without an append-only file, is not whole: a server
-//     would begin empty, in the place of what was there.
+//     would begin empty, in the place of what was there. What it does not find, it takes for new; so what
+//     this very server would read must be there.
 
 // fileIdentity is the file with the identity, in the data.
 const fileIdentity = "identity"
 
 var identityForm = regexp.MustCompile(`^[A-Z2-7]{26}$`)
 
-// Files of a Redis: appendDir since version 7, appendFile before, in the name of which both are kept.
+// Files of a Redis: appendDir since version 7, with a manifest of what is in it; appendFile before, which
+// later versions take over when there is nothing in a manifest.
 const (
-	appendDir  = "appendonlydir"
-	appendFile = "appendonly.aof"
+	appendDir      = "appendonlydir"
+	appendManifest = "appendonly.aof.manifest"
+	appendFile     = "appendonly.aof"
 )
+
+// manifestLine is one of a base or an increment, and not of history: nobody reads that any more.
+var manifestLine = regexp.MustCompile(`(?m)^file (\S+) seq \d+ type [bi]\b`)
 
 // others are what another Redis leaves on its volume.
 var others = []string{appendDir, appendFile, "dump.rdb", "nodes.conf"}
 
 // Inspect implements agent.Driver.
-func (d *Driver) Inspect(context.Context) (agent.Volume, error) {
+func (d *Driver) Inspect(ctx context.Context) (agent.Volume, error) {
 	entries, err := os.ReadDir(d.dataDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return agent.Volume{}, fmt.Errorf("look at the data: %w", err)
@@ -51,6 +56,15 @@ func (d *Driver) Inspect(context.Context) (agent.Volume, error) {
 	if len(entries) == 0 {
 		return d.inspectWithoutData()
 	}
+	_, server, err := d.server(ctx)
+	if err != nil {
+		return agent.Volume{}, err
+	}
+	return d.inspectData(server)
+}
+
+// inspectData judges what there is by what a server would make of it.
+func (d *Driver) inspectData(server version) (agent.Volume, error) {
 	content, err := os.ReadFile(filepath.Join(d.dataDir(), fileIdentity))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return agent.Volume{}, fmt.Errorf("read the identity of the data: %w", err)
@@ -60,11 +74,72 @@ func (d *Driver) Inspect(context.Context) (agent.Volume, error) {
 		return unusable("The folder %s has files, but no identity: it is neither started nor removed; "+
 			"restore from a backup, or move the folder away by hand", d.dataDir()), nil
 	}
-	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == appendDir || e.Name() == appendFile }) {
-		return unusable("The folder %s has lost its append-only file (%s): it is not started, because it would begin empty; "+
-			"put the file back, restore from a backup, or move the folder away by hand", d.dataDir(), appendDir), nil
+	lost, err := d.lostFile(server)
+	if err != nil {
+		return agent.Volume{}, err
+	}
+	if lost != "" {
+		return unusable("The folder %s has lost its append-only file (%s is not there, or has nothing in it): it is not started, because it would begin empty; "+
+			"put the file back, restore from a backup, or move the folder away by hand", d.dataDir(), lost), nil
 	}
 	return agent.Volume{State: agent.VolumeReady, SystemID: identity}, nil
+}
+
+// lostFile names the file without which a server would begin empty, "" when it has what it reads.
+func (d *Driver) lostFile(server version) (string, error) {
+	if server.atLeast(7, 0) {
+		listed, err := d.readManifest()
+		if err != nil {
+			return "", err
+		}
+		for _, file := range listed {
+			// A snapshot always has a header. An increment, or a file of commands, may have nothing yet.
+			if !strings.HasSuffix(file, ".rdb") {
+				continue
+			}
+			if full, err := isFull(filepath.Join(d.dataDir(), appendDir, file)); err != nil || !full {
+				return filepath.Join(appendDir, file), err
+			}
+		}
+		if len(listed) > 0 {
+			return "", nil
+		}
+	}
+	_, err := os.Stat(filepath.Join(d.dataDir(), appendFile))
+	switch {
+	case err == nil:
+		return "", nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("look at the append-only file: %w", err)
+	case server.atLeast(7, 0):
+		return filepath.Join(appendDir, appendManifest), nil
+	}
+	return appendFile, nil
+}
+
+// readManifest lists the files that a server of version 7 or later reads.
+func (d *Driver) readManifest() ([]string, error) {
+	content, err := os.ReadFile(filepath.Join(d.dataDir(), appendDir, appendManifest))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the list of append-only files: %w", err)
+	}
+	var files []string
+	for _, match := range manifestLine.FindAllStringSubmatch(string(content), -1) {
+		files = append(files, match[1])
+	}
+	return files, nil
+}
+
+// isFull is true for a file that has something in it.
+func isFull(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the append-only file: %w", err)
+	}
+	return info.Size() > 0, nil
 }
 
 // inspectWithoutData looks whether another Redis was here.
