@@ -32,6 +32,6 @@ const (
 	ReasonDataDamaged = "DataDamaged"
 	// ReasonForeignData: the data is that of another database.
 	ReasonForeignData = "ForeignData"
-	// ReasonVersionMismatch: the data was made by another major version.
+	// ReasonVersionMismatch: the data was made by a version whose files the engine cannot read.
 	ReasonVersionMismatch = "VersionMismatch"
 )

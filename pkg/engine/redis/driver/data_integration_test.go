@@ -57,6 +57,35 @@ func TestANewDatabaseIsWholeOrNotThere(t *testing.T) {
 	}
 }
 
+func TestTheVersionIsNotedBeforeTheServerWrites(t *testing.T) {
+	i := newInstance(t)
+	noted := func() version {
+		v, err := readVersion(i.dataDir())
+		i.must(err)
+		return v
+	}
+	i.must(i.Bootstrap(t.Context()))
+	_, server, err := i.server(t.Context())
+	i.must(err)
+	if noted() != server {
+		t.Errorf("a new database is of version %s, want %s", noted(), server)
+	}
+	file := filepath.Join(i.dataDir(), fileVersion)
+	i.must(os.WriteFile(file, []byte("6.2\n"), 0o600))
+	i.engine, err = i.Start(t.Context(), i.path("config"))
+	i.must(err)
+	if noted() != server {
+		t.Errorf("when a newer server was started, it is %s, want %s", noted(), server)
+	}
+	i.kill()
+	i.must(os.WriteFile(file, []byte("99.0\n"), 0o600))
+	volume, err := i.Inspect(t.Context())
+	i.must(err)
+	if volume.Reason != agent.ReasonVersionMismatch {
+		t.Errorf("data of a newer version is %+v", volume)
+	}
+}
+
 func TestProbeReportsRoleAndVersion(t *testing.T) {
 	i := newInstance(t).provision()
 	report, err := i.Probe(t.Context())

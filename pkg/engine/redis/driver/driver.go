@@ -110,6 +110,9 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 	if err := d.removeUnfinished(ctx); err != nil {
 		return nil, err
 	}
+	if err := noteVersion(d.dataDir(), version); err != nil {
+		return nil, err
+	}
 	if err := d.prepare(configDir, version); err != nil {
 		return nil, err
 	}
@@ -190,23 +193,28 @@ func (d *Driver) server(ctx context.Context) (path string, v version, err error)
 	return path, v, err
 }
 
+func (v version) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
+
 // parseVersion reads "Redis server v=7.0.15 sha=…", also of Valkey.
 func parseVersion(text string) (version, error) {
 	for field := range strings.FieldsSeq(text) {
-		number, ok := strings.CutPrefix(field, "v=")
-		if !ok {
-			continue
+		if numbers, ok := strings.CutPrefix(field, "v="); ok {
+			return parseNumbers(numbers)
 		}
-		parts := strings.Split(number, ".")
-		if len(parts) < 2 {
-			break
-		}
-		major, majorErr := strconv.Atoi(parts[0])
-		minor, minorErr := strconv.Atoi(parts[1])
-		if err := errors.Join(majorErr, minorErr); err != nil {
-			break
-		}
-		return version{major, minor}, nil
 	}
 	return version{}, fmt.Errorf("parse the version %q", text)
+}
+
+// parseNumbers reads the first two numbers of a version, "7.0.15" or "7.0".
+func parseNumbers(text string) (version, error) {
+	parts := strings.Split(text, ".")
+	if len(parts) < 2 {
+		return version{}, fmt.Errorf("parse the version %q", text)
+	}
+	major, majorErr := strconv.Atoi(parts[0])
+	minor, minorErr := strconv.Atoi(parts[1])
+	if err := errors.Join(majorErr, minorErr); err != nil {
+		return version{}, fmt.Errorf("parse the version %q: %w", text, err)
+	}
+	return version{major, minor}, nil
 }

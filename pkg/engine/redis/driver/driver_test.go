@@ -123,6 +123,40 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// The numbers are compared as numbers, and the newest one stays.
+func TestDataIsForTheNewestVersionThatWroteIt(t *testing.T) {
+	d := newDriver(t, t.TempDir())
+	must(t, os.MkdirAll(filepath.Join(d.dataDir(), appendDir), 0o700))
+	for name, content := range map[string]string{
+		fileIdentity: strings.Repeat("A", 26), appendFile: "", appendDir + "/" + appendManifest: "file appendonly.aof.1.incr.aof seq 1 type i\n",
+	} {
+		must(t, os.WriteFile(filepath.Join(d.dataDir(), name), []byte(content), 0o600))
+	}
+	inspect := func(v version) agent.Volume {
+		t.Helper()
+		fakeServer(t, v)
+		volume, err := d.Inspect(t.Context())
+		must(t, err)
+		return volume
+	}
+	for _, v := range []version{{6, 2}, {7, 2}, {7, 10}, {7, 2}} {
+		must(t, noteVersion(d.dataDir(), v))
+	}
+	for v, ready := range map[version]bool{{6, 2}: false, {7, 2}: false, {7, 9}: false, {7, 10}: true, {7, 11}: true, {8, 0}: true} {
+		volume := inspect(v)
+		switch {
+		case ready && volume.State != agent.VolumeReady:
+			t.Errorf("for version %s it is %+v", v, volume)
+		case !ready && (volume.State != agent.VolumeUnusable || volume.Reason != agent.ReasonVersionMismatch || !strings.Contains(volume.Message, "written by Redis 7.10, and the image has Redis "+v.String())):
+			t.Errorf("for version %s it is %+v", v, volume)
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(d.dataDir(), fileVersion), []byte("seven"), 0o600))
+	if volume, err := d.Inspect(t.Context()); err == nil {
+		t.Errorf("a version that cannot be read: %+v", volume)
+	}
+}
+
 func TestTheServersListOfAccounts(t *testing.T) {
 	d := New(Options{VolumeDir: t.TempDir(), RunDir: t.TempDir()})
 	d.version = version{7, 0}

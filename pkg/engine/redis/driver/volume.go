@@ -27,9 +27,14 @@ import (
 //  3. So data without its identity, or an identity without an append-only file, is not whole: a server
 //     would begin empty, in the place of what was there. What it does not find, it takes for new; so what
 //     this very server would read must be there.
+//  4. Files that a newer version wrote are not understood by an older one, or not even looked at. So the
+//     newest version that ever wrote is noted beside the identity, before it begins to.
 
-// fileIdentity is the file with the identity, in the data.
-const fileIdentity = "identity"
+// Files in the data that are the agent's.
+const (
+	fileIdentity = "identity"
+	fileVersion  = "version"
+)
 
 var identityForm = regexp.MustCompile(`^[A-Z2-7]{26}$`)
 
@@ -71,15 +76,23 @@ func (d *Driver) inspectData(server version) (agent.Volume, error) {
 	}
 	identity := strings.TrimSpace(string(content))
 	if !identityForm.MatchString(identity) {
-		return unusable("The folder %s has files, but no identity: it is neither started nor removed; "+
+		return unusable(agent.ReasonDataDamaged, "The folder %s has files, but no identity: it is neither started nor removed; "+
 			"restore from a backup, or move the folder away by hand", d.dataDir()), nil
+	}
+	newest, err := readVersion(d.dataDir())
+	if err != nil {
+		return agent.Volume{}, err
+	}
+	if !server.atLeast(newest.major, newest.minor) {
+		return unusable(agent.ReasonVersionMismatch, "The data was written by Redis %s, and the image has Redis %s, which cannot read it: "+
+			"it is not started; set the version (or image) to %s or a later one, or load the data into a new Database", newest, server, newest), nil
 	}
 	lost, err := d.lostFile(server)
 	if err != nil {
 		return agent.Volume{}, err
 	}
 	if lost != "" {
-		return unusable("The folder %s has lost its append-only file (%s is not there, or has nothing in it): it is not started, because it would begin empty; "+
+		return unusable(agent.ReasonDataDamaged, "The folder %s has lost its append-only file (%s is not there, or has nothing in it): it is not started, because it would begin empty; "+
 			"put the file back, restore from a backup, or move the folder away by hand", d.dataDir(), lost), nil
 	}
 	return agent.Volume{State: agent.VolumeReady, SystemID: identity}, nil
@@ -147,7 +160,7 @@ func (d *Driver) inspectWithoutData() (agent.Volume, error) {
 	for _, name := range others {
 		_, err := os.Lstat(filepath.Join(d.VolumeDir, name))
 		if err == nil {
-			return unusable("The volume holds the data of another Redis (%s): it is neither started nor removed; "+
+			return unusable(agent.ReasonDataDamaged, "The volume holds the data of another Redis (%s): it is neither started nor removed; "+
 				"give the instance an empty volume and load that data over the network, or move the file away by hand", filepath.Join(d.VolumeDir, name)), nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -157,8 +170,34 @@ func (d *Driver) inspectWithoutData() (agent.Volume, error) {
 	return agent.Volume{State: agent.VolumeEmpty}, nil
 }
 
-func unusable(format string, args ...any) agent.Volume {
-	return agent.Volume{State: agent.VolumeUnusable, Reason: agent.ReasonDataDamaged, Message: fmt.Sprintf(format, args...)}
+func unusable(reason, format string, args ...any) agent.Volume {
+	return agent.Volume{State: agent.VolumeUnusable, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// readVersion is the newest version that wrote to a folder; the zero version when none is noted.
+func readVersion(dir string) (version, error) {
+	content, err := os.ReadFile(filepath.Join(dir, fileVersion))
+	if errors.Is(err, fs.ErrNotExist) {
+		return version{}, nil
+	}
+	if err != nil {
+		return version{}, fmt.Errorf("read the version of the data: %w", err)
+	}
+	v, err := parseNumbers(strings.TrimSpace(string(content)))
+	if err != nil {
+		return version{}, fmt.Errorf("read the version of the data in %s: %w", dir, err)
+	}
+	return v, nil
+}
+
+// noteVersion must be done before a server starts in a folder.
+func noteVersion(dir string, server version) error {
+	newest, err := readVersion(dir)
+	if err != nil || newest.atLeast(server.major, server.minor) {
+		return err
+	}
+	_, err = agent.ReplaceFile(filepath.Join(dir, fileVersion), []byte(server.String()+"\n"))
+	return err
 }
 
 // Bootstrap implements agent.Driver.
@@ -169,9 +208,16 @@ func (d *Driver) Bootstrap(ctx context.Context) error {
 	if err := os.MkdirAll(d.newDir(), 0o700); err != nil {
 		return fmt.Errorf("make a new database: %w", err)
 	}
+	_, server, err := d.server(ctx)
+	if err != nil {
+		return err
+	}
+	if err := noteVersion(d.newDir(), server); err != nil {
+		return err
+	}
 	klog.FromContext(ctx).Info("Making a new database", "folder", d.newDir())
 	// The file is there when the server answers.
-	err := d.try(ctx, []string{"--dir", d.newDir(), "--appendonly", "yes", "--save", ""}, func(ctx context.Context, client *redis.Client) error {
+	err = d.try(ctx, []string{"--dir", d.newDir(), "--appendonly", "yes", "--save", ""}, func(ctx context.Context, client *redis.Client) error {
 		return client.Ping(ctx).Err()
 	})
 	if err != nil {
