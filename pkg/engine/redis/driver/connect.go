@@ -2,9 +2,9 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,18 +64,27 @@ func (d *Driver) login(ctx context.Context, username, password string) error {
 // listen is the address of the TCP listener.
 func (d *Driver) listen() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(d.Port)) }
 
-// errLoading: the server answers, and reads its data.
-var errLoading = errors.New("the server loads its data")
+// notReadyYet are the replies of a server that is up and takes no commands for now: it loads its data, or runs a
+// client's script. A client that is being connected gets them, too.
+var notReadyYet = regexp.MustCompile(`(^|: )(LOADING|BUSY|MASTERDOWN) `)
+
+// probeError tells those replies from silence, which settings may be the reason of.
+func probeError(err error) error {
+	if notReadyYet.MatchString(err.Error()) {
+		err = fmt.Errorf("%w: %w", agent.ErrNotReadyYet, err)
+	}
+	return fmt.Errorf("ask the server: %w", err)
+}
 
 // Probe implements agent.Driver.
 func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 	text, err := d.client.Info(ctx).Result()
 	if err != nil {
-		return agent.Report{}, fmt.Errorf("ask the server: %w", err)
+		return agent.Report{}, probeError(err)
 	}
 	info := parseInfo(text)
 	if info["loading"] != "0" {
-		return agent.Report{}, fmt.Errorf("%w: %s %%", errLoading, info["loading_loaded_perc"])
+		return agent.Report{}, fmt.Errorf("%w: it loads its data, %s %% so far", agent.ErrNotReadyYet, info["loading_loaded_perc"])
 	}
 	report := agent.Report{Role: dbv1.RoleReplica, ServerVersion: info["redis_version"]}
 	if v := info["valkey_version"]; v != "" {

@@ -208,7 +208,7 @@ func TestAServerThatLoadsIsNotReadyAndNotDead(t *testing.T) {
 	loading := false
 	for begin := time.Now(); time.Since(begin) < limit; time.Sleep(trialPoll) {
 		_, err := i.Probe(t.Context())
-		loading = loading || errors.Is(err, errLoading)
+		loading = loading || errors.Is(err, agent.ErrNotReadyYet) && strings.Contains(err.Error(), "loads its data")
 		if err == nil {
 			break
 		}
@@ -217,6 +217,33 @@ func TestAServerThatLoadsIsNotReadyAndNotDead(t *testing.T) {
 		t.Error("it was not seen to load")
 	}
 	i.hasKeys(400)
+}
+
+func TestAServerThatRunsAScriptIsNotReadyAndNotSilent(t *testing.T) {
+	i := newInstance(t, "lua-time-limit 10").provision()
+	client := i.connect("app", "secret")
+	ended := make(chan error, 1)
+	go func() { ended <- client.Eval(t.Context(), "while true do end", nil).Err() }()
+	busy := false
+	for begin := time.Now(); !busy && time.Since(begin) < limit; time.Sleep(trialPoll) {
+		_, err := i.Probe(t.Context())
+		busy = errors.Is(err, agent.ErrNotReadyYet)
+	}
+	if !busy {
+		t.Error("it was not seen to be busy")
+	}
+	// One that connects now hears the same.
+	stranger := i.newClient(i.socket())
+	defer func() { _ = stranger.Close() }()
+	if err := stranger.Info(t.Context()).Err(); err == nil || !errors.Is(probeError(err), agent.ErrNotReadyYet) {
+		t.Errorf("a new connection: %v", err)
+	}
+	i.must(i.client.ScriptKill(t.Context()).Err())
+	if err := <-ended; err == nil {
+		t.Error("the script ended by itself")
+	}
+	_, err := i.Probe(t.Context())
+	i.must(err)
 }
 
 func TestAFileThatIsCutShortIsReadAndADamagedOneIsNot(t *testing.T) {

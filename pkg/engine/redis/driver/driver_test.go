@@ -157,6 +157,22 @@ func TestDataIsForTheNewestVersionThatWroteIt(t *testing.T) {
 	}
 }
 
+func TestAServerThatIsBusyIsNotSilent(t *testing.T) {
+	for text, want := range map[string]bool{
+		"LOADING Redis is loading the dataset in memory":                                         true,
+		"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.": true,
+		"failed to initialize the connection: LOADING Redis is loading the dataset in memory":    true,
+		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.":       true,
+		"ERR max number of clients reached":                                                      false,
+		"BUSYGROUP Consumer Group name already exists":                                           false,
+		"dial unix /run/database/redis.sock: connect: connection refused":                        false,
+	} {
+		if got := errors.Is(probeError(errors.New(text)), agent.ErrNotReadyYet); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 func TestTheServersListOfAccounts(t *testing.T) {
 	d := New(Options{VolumeDir: t.TempDir(), RunDir: t.TempDir()})
 	d.version = version{7, 0}
