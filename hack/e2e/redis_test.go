@@ -174,7 +174,7 @@ func TestChangesOfARedisThatAreNotSettings(t *testing.T) {
 	same(s, "maxmemory after the pause", s.info("cache", "memory", "maxmemory"), "187904780")
 	same(s, "pod and engine after the pause", s.life("cache"), before)
 
-	// Much more memory than there is now: the new settings are taken before the pod is, too.
+	// Much more memory than there is now, which only the next pod has.
 	s.edit("cache", func(db *dbv1.Database) {
 		db.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("600Mi")}}
 	})

@@ -15,9 +15,9 @@ import (
 	"github.com/platform-io/database-operator/pkg/engine"
 )
 
-// The configuration is three layers, later ones win: settings derived from the pod's resources, the
+// The configuration is three layers, later ones win: defaults that follow from the version, the
 // user's engineConfig, and the settings that the operator owns. What depends on the pod (port, folders,
-// socket, accounts) the agent gives on the command line, which wins over the file.
+// socket, accounts, memory) the agent gives on the command line, which wins over the file.
 //
 // A value is what stands behind the name in redis.conf: words, in quotes where they must be. The empty
 // value is one empty word.
@@ -32,27 +32,23 @@ func files(db *dbv1.Database) map[string]string {
 
 // settings are all that the server is told, in the three layers.
 func settings(db *dbv1.Database) map[string]string {
-	limits := dbv1.Resources(db).Limits
-	all := derived(limits.Memory().Value(), db.Spec.Version)
+	all := derived(db.Spec.Version)
 	for name, value := range db.Spec.EngineConfig {
 		all[strings.ToLower(name)] = string(value)
+	}
+	// The agent reads this one, and knows no units.
+	if words, err := splitWords(all["maxmemory"]); err == nil && len(words) == 1 {
+		if bytes, known := bytesOf(words[0]); known {
+			all["maxmemory"] = strconv.FormatFloat(bytes, 'f', 0, 64)
+		}
 	}
 	maps.Copy(all, owned)
 	return all
 }
 
-// memoryShare is the part of the memory limit, in percent, that data gets. While the append-only file is
-// rewritten, a copy of every page that changes meanwhile is needed; so are buffers of clients. The agent
-// and the server themselves need memoryOthers, whatever the limit.
-const (
-	memoryShare  = 70
-	memoryOthers = 48 << 20
-)
-
-// derived are defaults that follow from the memory limit and the version.
-func derived(memory int64, version string) map[string]string {
+// derived are defaults that follow from the version.
+func derived(version string) map[string]string {
 	settings := map[string]string{
-		"maxmemory":        strconv.FormatInt(min(memory/100*memoryShare, memory-memoryOthers), 10),
 		"maxmemory-policy": "noeviction",
 		"appendfsync":      "everysec",
 		// The append-only file has the data; snapshots would only cost memory.
@@ -179,7 +175,7 @@ func judge(db *dbv1.Database, name, value string) string {
 	}
 	limits := dbv1.Resources(db).Limits
 	if limit := limits.Memory(); name == "maxmemory" && (number == 0 || number > float64(limit.Value())) {
-		return fmt.Sprintf("data may not take more memory than the container has, where the limit is %s: lower it, leave it out for %d %% of that, or raise spec.resources.limits.memory", limit, memoryShare)
+		return fmt.Sprintf("data may not take more memory than the container has, where the limit is %s: lower it, leave it out for 70 %% of that, or raise spec.resources.limits.memory", limit)
 	}
 	if bound, ok := most[name]; ok && number > bound.number {
 		return fmt.Sprintf("at most %.0f, because %s: lower it", bound.number, bound.why)

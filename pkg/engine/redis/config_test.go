@@ -57,11 +57,11 @@ func setting(db *dbv1.Database, name string) string {
 	return found
 }
 
-func TestSettingsFollowFromMemoryAndVersion(t *testing.T) {
+func TestSettingsFollowFromTheVersion(t *testing.T) {
 	for _, c := range []struct {
 		version, name, want string
 	}{
-		{"7.0", "maxmemory", `"734003200"`},
+		{"7.0", "maxmemory", ""},
 		{"7.0", "appendonly", `"yes"`},
 		{"7.0", "appendfsync", `"everysec"`},
 		{"7.0", "save", `""`},
@@ -76,11 +76,11 @@ func TestSettingsFollowFromMemoryAndVersion(t *testing.T) {
 	}
 }
 
-func TestASmallContainerHasRoomForMoreThanData(t *testing.T) {
-	for limit, want := range map[string]string{"64Mi": `"16777216"`, "128Mi": `"83886080"`, "256Mi": `"187904780"`, "100Gi": `"75161927680"`} {
-		db := database7(func(db *dbv1.Database) { db.Spec.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(limit) })
-		if got := setting(db, "maxmemory"); got != want {
-			t.Errorf("with %s, maxmemory is %s, want %s", limit, got, want)
+// The agent compares it with what the container has.
+func TestMaxmemoryIsWrittenInBytes(t *testing.T) {
+	for value, want := range map[string]string{"100mb": `"104857600"`, `"1GB"`: `"1073741824"`, "5": `"5"`, "99999999gb": `"107374181326258176"`, "much": `"much"`, "1gb 2": `"1gb" "2"`} {
+		if got := setting(database7(config("MaxMemory", value)), "maxmemory"); got != want {
+			t.Errorf("%s is written as %s, want %s", value, got, want)
 		}
 	}
 }

@@ -37,9 +37,13 @@ func (d *Driver) CheckConfig(ctx context.Context, configDir string) error {
 
 // wanted are all settings of a server that is started with a folder, in the server's own words.
 func (d *Driver) wanted(ctx context.Context, configDir string) (map[string]string, error) {
+	memory, err := d.memoryArgs(configDir)
+	if err != nil {
+		return nil, err
+	}
 	var settings map[string]string
-	args := []string{filepath.Join(configDir, fileConf), "--appendonly", "no"}
-	err := d.try(ctx, args, func(ctx context.Context, client *redis.Client) (err error) {
+	args := append([]string{filepath.Join(configDir, fileConf), "--appendonly", "no"}, memory...)
+	err = d.try(ctx, args, func(ctx context.Context, client *redis.Client) (err error) {
 		settings, err = readSettings(ctx, client)
 		return err
 	})

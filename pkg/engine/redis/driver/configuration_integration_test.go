@@ -85,6 +85,26 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A limit that was raised is that of the next pod, and one that is not raised may be too small for what is configured.
+func TestMaxmemoryStaysWithinTheContainer(t *testing.T) {
+	i := newInstance(t, `maxmemory "1073741824"`)
+	i.memoryLimit = func() int64 { return 256 << 20 }
+	i.provision()
+	maxmemoryIs := func(when, want string) {
+		t.Helper()
+		if got := i.setting("maxmemory"); got != want {
+			t.Errorf("%s: maxmemory is %s, want %s", when, got, want)
+		}
+	}
+	maxmemoryIs("started with too much", "187904780")
+	for _, said := range []struct{ settings, want string }{{`maxmemory "1073741824"`, "187904780"}, {`maxmemory "200000000"`, "200000000"}, {`maxmemory "1073741825"`, "187904780"}} {
+		i.configure(said.settings)
+		_, err := i.Reload(t.Context())
+		i.must(err)
+		maxmemoryIs("reloaded with "+said.settings, said.want)
+	}
+}
+
 func TestARefusedReloadChangesNothing(t *testing.T) {
 	i := newInstance(t).provision()
 	i.configure("timeout 60", "maxmemory-policy all")

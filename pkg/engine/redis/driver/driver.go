@@ -2,7 +2,7 @@
 //
 // The agent has an account of its own, whose password lives in this process alone, and comes over the
 // unix socket. The server reads the operator's file; what depends on the pod (port, folders, socket,
-// accounts) is given on the command line, which wins. Accounts lie on the volume as hashes
+// accounts, memory) is given on the command line, which wins. Accounts lie on the volume as hashes
 // (accounts.go), so that they are there after a restart, also while the API server is away.
 package driver
 
@@ -49,6 +49,8 @@ type Driver struct {
 	// password is that of the agent's own account.
 	password string
 	client   *redis.Client
+	// memoryLimit is that of the container, in bytes.
+	memoryLimit func() int64
 
 	// trial is held while there is a server on trial.
 	trial sync.Mutex
@@ -64,7 +66,7 @@ var _ agent.Driver = &Driver{}
 
 // New makes a driver.
 func New(options Options) *Driver {
-	d := &Driver{Options: options, password: rand.Text()}
+	d := &Driver{Options: options, password: rand.Text(), memoryLimit: agent.MemoryLimit}
 	d.client = d.newClient(d.socket())
 	return d
 }
@@ -107,6 +109,10 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 	if err != nil {
 		return nil, err
 	}
+	memory, err := d.memoryArgs(configDir)
+	if err != nil {
+		return nil, err
+	}
 	if err := d.removeUnfinished(ctx); err != nil {
 		return nil, err
 	}
@@ -117,9 +123,12 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 		return nil, err
 	}
 	// The server is stopped by signals, not by the end of a context.
-	cmd := command(context.WithoutCancel(ctx), path, filepath.Join(configDir, fileConf),
+	args := append([]string{
+		filepath.Join(configDir, fileConf),
 		"--port", strconv.Itoa(d.Port), "--dir", d.dataDir(), "--aclfile", d.aclFile(),
-		"--unixsocket", d.socket(), "--unixsocketperm", "700")
+		"--unixsocket", d.socket(), "--unixsocketperm", "700",
+	}, memory...)
+	cmd := command(context.WithoutCancel(ctx), path, args...)
 	klog.FromContext(ctx).Info("Starting Redis", "path", path, "config", configDir)
 	process, err := d.Supervisor.Start(cmd, agent.ProcessOptions{
 		// It writes what it has, syncs, and ends.

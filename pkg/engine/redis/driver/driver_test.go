@@ -173,6 +173,24 @@ func TestAServerThatIsBusyIsNotSilent(t *testing.T) {
 	}
 }
 
+func TestDataHasWhatTheContainerHas(t *testing.T) {
+	for limit, want := range map[int64]int64{64 << 20: 16 << 20, 128 << 20: 80 << 20, 256 << 20: 187904780, 100 << 30: 75161927680, 0: 0} {
+		if got := maxmemory("timeout \"0\"\n", limit); got != want {
+			t.Errorf("with %d, it is %d, want %d", limit, got, want)
+		}
+	}
+	const limit = 256 << 20
+	for said, want := range map[string]int64{
+		"1": 0, "200000000": 0, "268435456": 0,
+		// The next pod has it, and this one has not.
+		"268435457": 187904780, "4294967296": 187904780, "99999999999999999999": 187904780,
+	} {
+		if got := maxmemory("databases \"16\"\nmaxmemory \""+said+"\"\nmaxmemory-policy \"noeviction\"\n", limit); got != want {
+			t.Errorf("where %s is configured, it is %d, want %d", said, got, want)
+		}
+	}
+}
+
 func TestTheServersListOfAccounts(t *testing.T) {
 	d := New(Options{VolumeDir: t.TempDir(), RunDir: t.TempDir()})
 	d.version = version{7, 0}

@@ -102,7 +102,7 @@ func (i *instance) must(err error) {
 // configure writes what the operator would render, on loopback.
 func (i *instance) configure(settings ...string) {
 	i.Helper()
-	base := []string{"bind 127.0.0.1", "protected-mode no", "appendonly yes", "appendfsync everysec", `save ""`, "maxmemory 100mb"}
+	base := []string{"bind 127.0.0.1", "protected-mode no", "appendonly yes", "appendfsync everysec", `save ""`, `maxmemory "104857600"`}
 	i.must(os.WriteFile(i.path("config", fileConf), []byte(strings.Join(append(base, settings...), "\n")+"\n"), 0o600))
 }
 
