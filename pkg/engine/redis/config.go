@@ -142,13 +142,14 @@ func (Engine) OwnedSettings() map[string]string { return ownedSettings }
 // settingName is a name as the server has them. Those with a dot are of modules.
 var settingName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
-// most are bounds of settings that the server takes in any size, and then has no memory or time for.
-var most = map[string]struct {
-	number float64
-	why    string
+// bounds are those of settings that the server takes in any size. Above, it has no memory or time for what was
+// asked for; below, none of its connections may be left for the agent, for whom the server reserves none.
+var bounds = map[string]struct {
+	least, most float64
+	low, high   string
 }{
-	"databases":  {16384, "each takes memory even when it is empty"},
-	"maxclients": {1 << 20, "each takes an open file, and the server tries for all of them"},
+	"databases":  {1, 16384, "there is no database without one", "each takes memory even when it is empty"},
+	"maxclients": {32, 1 << 20, "the agent connects, too, and no connection is kept for it", "each takes an open file, and the server tries for all of them"},
 }
 
 // ValidateConfig implements engine.Engine.
@@ -177,8 +178,12 @@ func judge(db *dbv1.Database, name, value string) string {
 	if limit := limits.Memory(); name == "maxmemory" && (number == 0 || number > float64(limit.Value())) {
 		return fmt.Sprintf("data may not take more memory than the container has, where the limit is %s: lower it, leave it out for 70 %% of that, or raise spec.resources.limits.memory", limit)
 	}
-	if bound, ok := most[name]; ok && number > bound.number {
-		return fmt.Sprintf("at most %.0f, because %s: lower it", bound.number, bound.why)
+	bound, bounded := bounds[name]
+	switch {
+	case bounded && number > bound.most:
+		return fmt.Sprintf("at most %.0f, because %s: lower it", bound.most, bound.high)
+	case bounded && number < bound.least:
+		return fmt.Sprintf("at least %.0f, because %s: raise it", bound.least, bound.low)
 	}
 	return ""
 }

@@ -160,6 +160,8 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 		"a quote in a word":   {[]string{"proc-title-template", `"a"b`}, "unbalanced quotes"},
 		"too many databases":  {[]string{"databases", "2000000000"}, "at most 16384"},
 		"too many clients":    {[]string{"maxclients", "4000000000"}, "at most 1048576"},
+		"too few clients":     {[]string{"MaxClients", "31"}, "at least 32"},
+		"no client at all":    {[]string{"maxclients", "0"}, "at least 32"},
 		"no limit":            {[]string{"maxmemory", "0"}, "the limit is 1000Mi"},
 		"more than there is":  {[]string{"MaxMemory", "1gb"}, "the limit is 1000Mi"},
 		"more than there can": {[]string{"maxmemory", "99999999999gb"}, "the limit is 1000Mi"},
@@ -169,7 +171,7 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, errs, c.want)
 		}
 	}
-	legal := []string{"maxmemory-policy", "allkeys-lru", "databases", "32", "save", "3600 1", "client-output-buffer-limit", "pubsub 32mb 8mb 60", "maxmemory", "999MB"}
+	legal := []string{"maxmemory-policy", "allkeys-lru", "databases", "32", "maxclients", "32", "save", "3600 1", "client-output-buffer-limit", "pubsub 32mb 8mb 60", "maxmemory", "999MB"}
 	if errs := refusals(legal...); len(errs) != 0 {
 		t.Errorf("legal settings: %v", errs)
 	}
