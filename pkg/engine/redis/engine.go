@@ -26,7 +26,7 @@ var _ engine.Engine = Engine{}
 // is made of Debian; in that of Alpine it is another one, which nothing needs.)
 const user = 999
 
-// gracePeriod leaves time for the last write of the append-only file, and for a snapshot where
+// gracePeriod leaves time for the last write of the append-only file, and before version 7 for a snapshot where
 // spec.engineConfig asks for one.
 const gracePeriod = 2 * time.Minute
 

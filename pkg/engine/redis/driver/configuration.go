@@ -24,7 +24,7 @@ import (
 //     needed here, whatever the version.
 
 // ours are the settings that are given on the command line: they differ on trial.
-var ours = []string{"port", "dir", "unixsocket", "unixsocketperm", "aclfile", "appendonly"}
+var ours = []string{"port", "dir", "unixsocket", "unixsocketperm", "aclfile", "appendonly", "shutdown-on-sigterm"}
 
 // CheckConfig implements agent.Driver.
 func (d *Driver) CheckConfig(ctx context.Context, configDir string) error {

@@ -189,6 +189,21 @@ func TestStopAndStart(t *testing.T) {
 	}
 }
 
+// A server that must write a snapshot when it stops, and cannot, goes on.
+func TestAStopDoesNotWaitForASnapshot(t *testing.T) {
+	i := newInstance(t, "save 3600 1").provision()
+	i.write(0, 100)
+	i.must(os.Mkdir(filepath.Join(i.dataDir(), "dump.rdb"), 0o700))
+	if err := i.stop(agent.StopFast); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	i.start()
+	i.hasKeys(100)
+	if pending, err := i.Reload(t.Context()); err != nil || len(pending) > 0 {
+		t.Errorf("pending %v, %v", pending, err)
+	}
+}
+
 func TestAServerThatLoadsIsNotReadyAndNotDead(t *testing.T) {
 	i := newInstance(t).provision()
 	i.write(0, 400)

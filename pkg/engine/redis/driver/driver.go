@@ -127,11 +127,11 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 		filepath.Join(configDir, fileConf),
 		"--port", strconv.Itoa(d.Port), "--dir", d.dataDir(), "--aclfile", d.aclFile(),
 		"--unixsocket", d.socket(), "--unixsocketperm", "700",
-	}, memory...)
+	}, append(stopArgs(version), memory...)...)
 	cmd := command(context.WithoutCancel(ctx), path, args...)
 	klog.FromContext(ctx).Info("Starting Redis", "path", path, "config", configDir)
 	process, err := d.Supervisor.Start(cmd, agent.ProcessOptions{
-		// It writes what it has, syncs, and ends.
+		// It writes what its append-only file lacks, syncs, and ends.
 		Signals: map[agent.StopMode]syscall.Signal{agent.StopFast: syscall.SIGTERM},
 		Parser:  NewLogParser(),
 		Log:     d.log,
@@ -140,6 +140,15 @@ func (d *Driver) Start(ctx context.Context, configDir string) (agent.Engine, err
 		return nil, err
 	}
 	return process, nil
+}
+
+// stopArgs keep a stop from writing a snapshot, where spec.engineConfig asks for some: the append-only file has
+// everything, and a server that cannot write one would not stop. Older versions cannot be told.
+func stopArgs(v version) []string {
+	if !v.atLeast(7, 0) {
+		return nil
+	}
+	return []string{"--shutdown-on-sigterm", "nosave", "force"}
 }
 
 // prepare writes the accounts as the server reads them.

@@ -191,6 +191,12 @@ func TestDataHasWhatTheContainerHas(t *testing.T) {
 	}
 }
 
+func TestVersion6IsNotToldWhatItDoesNotKnow(t *testing.T) {
+	if args := stopArgs(version{6, 2}); len(args) > 0 {
+		t.Errorf("it would not start with %v", args)
+	}
+}
+
 func TestTheServersListOfAccounts(t *testing.T) {
 	d := New(Options{VolumeDir: t.TempDir(), RunDir: t.TempDir()})
 	d.version = version{7, 0}
