@@ -44,6 +44,11 @@ const roleApplication = "application"
 // which makes the server connect elsewhere, nor RESTORE, which takes the server's own binary form.
 const applicationRights = "~* &* +@all -@admin -@dangerous +info +role +keys +sort +flushdb +flushall +swapdb"
 
+// clientRights6 are what a client asks about its own connection, and later versions do not count as
+// administration: version 6.2 knows CLIENT and ACL as a whole only.
+const clientRights6 = "+client|id +client|setname +client|getname +client|reply +client|tracking +client|trackinginfo +client|caching " +
+	"+client|getredir +client|info +acl|whoami"
+
 // account is one on the volume.
 type account struct {
 	Username string   `json:"username"`
@@ -111,10 +116,10 @@ func (a account) rules(v version) []string {
 		rules = append(rules, "#"+h)
 	}
 	rules = append(rules, strings.Fields(applicationRights)...)
-	if v.atLeast(7, 0) {
-		rules = append(rules, "+sort_ro")
+	if !v.atLeast(7, 0) {
+		return append(rules, strings.Fields(clientRights6)...)
 	}
-	return rules
+	return append(rules, "+sort_ro")
 }
 
 // setAccount makes an account what it must be, on the volume and in the server.

@@ -225,8 +225,12 @@ func TestTheServersListOfAccounts(t *testing.T) {
 			t.Errorf("%s is open to others: %v", file, info.Mode())
 		}
 	}
-	if rules := (account{}).rules(version{6, 2}); slices.Contains(rules, "+sort_ro") {
+	rules := account{}.rules(version{6, 2})
+	if slices.Contains(rules, "+sort_ro") {
 		t.Error("version 6.2 does not know sort_ro")
+	}
+	if !slices.Contains(rules, "+client|setname") || slices.Contains(rules, "+client") {
+		t.Errorf("in version 6.2 a client names its own connection, and ends no others: %v", rules)
 	}
 }
 
