@@ -103,11 +103,21 @@ type Report struct {
 	ServerVersion string
 	Timeline      int64
 	Engine        *dbv1.InstanceEngineStatus
+	// Trouble is what is wrong with an engine that answers, in one sentence: why it refuses writes. It is told,
+	// and changes nothing.
+	Trouble string
 	// Refusal is why nobody but the agent gets a session, when that is so.
 	Refusal *Refusal
 	// PendingRestart are the settings that the engine was started with in other values than those that
 	// are configured: it could not take them yet.
 	PendingRestart []string
+}
+
+func (r *Report) trouble() string {
+	if r == nil {
+		return ""
+	}
+	return r.Trouble
 }
 
 // Account is an account as it must be.

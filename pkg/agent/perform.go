@@ -157,6 +157,7 @@ func (a *Agent) engineStarted(m *memory, engine Engine) {
 	m.process, m.engine = engine, engineStarting
 	m.readyAt, m.report, m.stopAsked, m.probeFailures = time.Time{}, nil, false, 0
 	m.silence.broken(time.Now())
+	m.noAnswer = ""
 	m.startFailed, m.shutOut = false, false
 	m.config.pendingRestart = nil
 	go func() {

@@ -53,7 +53,7 @@ func (a *Agent) probed(m *memory, engine Engine, report Report, err error) {
 		a.noAnswer(m, err)
 		return
 	}
-	m.probeFailures = 0
+	m.probeFailures, m.noAnswer = 0, ""
 	m.silence.broken(time.Now())
 	if m.readyAt.IsZero() && report.Refusal != nil && m.config.canFallBack() {
 		m.shutOut, m.lastError = true, report.Refusal.Error()
@@ -78,6 +78,7 @@ func (a *Agent) noAnswer(m *memory, err error) {
 	} else {
 		m.silence.goesOn(now)
 	}
+	m.noAnswer = err.Error()
 	m.probeFailures++
 	if m.engine == engineRunning && m.probeFailures >= probeFailures {
 		m.engine, m.report = engineStarting, nil

@@ -90,6 +90,8 @@ type observed struct {
 	// started.
 	answered bool
 	silence  silence
+	// noAnswer is what came in the place of its last answer, "" when that came.
+	noAnswer string
 	// restartAt is the earliest time of the next start.
 	restartAt time.Time
 
@@ -183,7 +185,7 @@ func wantedStep(o *observed, own dbv1.Engine, spec *dbv1.DatabaseInstanceSpec) s
 			return s
 		}
 		// The health poll wakes us, or the end of the engine.
-		return waiting(phaseOfStart(o), ReasonStarting, "The engine was started and does not answer yet")
+		return waiting(phaseOfStart(o), ReasonStarting, silenceMessage(o))
 	default:
 		return runningStep(o, spec)
 	}
@@ -370,7 +372,7 @@ func runningStep(o *observed, spec *dbv1.DatabaseInstanceSpec) step {
 	if why := o.repl.keepsClientsOut(); why != "" {
 		return waiting(dbv1.InstanceRunning, ReasonElecting, why)
 	}
-	return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, "")
+	return waiting(dbv1.InstanceRunning, dbv1.ReasonAsExpected, o.report.trouble())
 }
 
 // accountStep makes accounts. The primary's agent does, and replication carries them.
@@ -436,6 +438,17 @@ func phaseOfStart(o *observed) dbv1.InstancePhase {
 		return dbv1.InstanceRestarting
 	}
 	return dbv1.InstanceStarting
+}
+
+func silenceMessage(o *observed) string {
+	message := "The engine was started and does not answer yet"
+	if o.answered {
+		message = "The engine does not answer any more"
+	}
+	if o.noAnswer != "" {
+		message += ": " + o.noAnswer
+	}
+	return message
 }
 
 func startMessage(o *observed) string {

@@ -157,6 +157,24 @@ func TestNextStep(t *testing.T) {
 			func(o *observed, _ *dbv1.DatabaseInstanceSpec) { o.engine, o.report = engineStarting, nil },
 			stepWait, dbv1.InstanceStarting, "",
 		},
+		"starting, with words": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) {
+				o.engine, o.report, o.noAnswer = engineStarting, nil, "it loads its data"
+			},
+			stepWait, dbv1.InstanceStarting, "does not answer yet: it loads its data",
+		},
+		"silent after it answered": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) {
+				o.engine, o.report, o.answered, o.noAnswer = engineStarting, nil, true, "too many clients"
+			},
+			stepWait, dbv1.InstanceStarting, "does not answer any more: too many clients",
+		},
+		"in trouble": {
+			func(o *observed, _ *dbv1.DatabaseInstanceSpec) {
+				o.report = &Report{Role: o.report.Role, Trouble: "no writes"}
+			},
+			stepWait, dbv1.InstanceRunning, "no writes",
+		},
 		"new configuration": {
 			func(o *observed, s *dbv1.DatabaseInstanceSpec) { s.ConfigHash, o.config.mounted = "b", "b" },
 			stepConfig, dbv1.InstanceRunning, "",

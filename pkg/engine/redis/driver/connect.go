@@ -86,7 +86,7 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 	if info["loading"] != "0" {
 		return agent.Report{}, fmt.Errorf("%w: it loads its data, %s %% so far", agent.ErrNotReadyYet, info["loading_loaded_perc"])
 	}
-	report := agent.Report{Role: dbv1.RoleReplica, ServerVersion: info["redis_version"]}
+	report := agent.Report{Role: dbv1.RoleReplica, ServerVersion: info["redis_version"], Trouble: trouble(info)}
 	if v := info["valkey_version"]; v != "" {
 		report.ServerVersion = v
 	}
@@ -94,6 +94,29 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 		report.Role = dbv1.RolePrimary
 	}
 	return report, nil
+}
+
+// fullPercent of maxmemory is where a write may be refused, depending on how much it needs.
+const fullPercent = 99
+
+// trouble is why a server that answers refuses writes.
+func trouble(info map[string]string) string {
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(info[name], 10, 64)
+		return n
+	}
+	most := number("maxmemory")
+	switch {
+	case info["aof_last_write_status"] == "err":
+		return "Writes are refused, because the append-only file cannot be written; see the server's log, and whether the volume is full"
+	case info["rdb_last_bgsave_status"] == "err":
+		return "The last snapshot failed, and writes are refused until one succeeds, unless stop-writes-on-bgsave-error is no; see the server's log, " +
+			"and whether the volume is full"
+	case most > 0 && info["maxmemory_policy"] == "noeviction" && number("used_memory")-number("mem_not_counted_for_evict") >= most/100*fullPercent:
+		return "Writes that need memory are refused: data takes all of maxmemory, and maxmemory-policy is noeviction; " +
+			"remove data, or raise spec.resources.limits.memory"
+	}
+	return ""
 }
 
 // parseInfo reads the lines "name:value" of INFO.

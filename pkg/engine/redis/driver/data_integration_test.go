@@ -99,6 +99,35 @@ func TestProbeReportsRoleAndVersion(t *testing.T) {
 	}
 }
 
+func TestProbeTellsThatWritesAreRefused(t *testing.T) {
+	i := newInstance(t).provision()
+	trouble := func() string {
+		report, err := i.Probe(t.Context())
+		i.must(err)
+		return report.Trouble
+	}
+	if got := trouble(); got != "" {
+		t.Errorf("without trouble: %s", got)
+	}
+	i.must(i.client.ConfigSet(t.Context(), "maxmemory", "100kb").Err())
+	client := i.connect("app", "secret")
+	if err := client.Set(t.Context(), "a", "x", 0).Err(); err == nil || !strings.HasPrefix(err.Error(), "OOM") {
+		t.Errorf("with too little memory: %v", err)
+	}
+	if got := trouble(); !strings.Contains(got, "maxmemory") {
+		t.Errorf("with too little memory: %q", got)
+	}
+	i.must(i.client.ConfigSet(t.Context(), "maxmemory", "100mb").Err())
+	// It cannot be replaced.
+	i.must(os.MkdirAll(filepath.Join(i.dataDir(), "dump.rdb"), 0o700))
+	i.must(i.client.BgSave(t.Context()).Err())
+	for begin := time.Now(); !strings.Contains(trouble(), "snapshot"); time.Sleep(trialPoll) {
+		if time.Since(begin) > limit {
+			t.Fatalf("after a snapshot that failed: %q", trouble())
+		}
+	}
+}
+
 // write writes keys one by one, and returns how many were acknowledged before the client failed.
 func (i *instance) write(from, to int) int {
 	client := i.connect("app", "secret")

@@ -197,6 +197,23 @@ func TestVersion6IsNotToldWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
+func TestAServerThatRefusesWritesIsInTrouble(t *testing.T) {
+	const full = "maxmemory:1000\r\nused_memory:1090\r\nmem_not_counted_for_evict:100\r\nmaxmemory_policy:"
+	for text, want := range map[string]string{
+		"aof_last_write_status:ok\r\nrdb_last_bgsave_status:ok\r\n":  "",
+		"aof_last_write_status:err\r\nrdb_last_bgsave_status:ok\r\n": "append-only file",
+		"aof_last_write_status:ok\r\nrdb_last_bgsave_status:err\r\n": "snapshot",
+		full + "noeviction\r\n":  "raise spec.resources.limits.memory",
+		full + "allkeys-lru\r\n": "",
+		"maxmemory:1000\r\nused_memory:1080\r\nmem_not_counted_for_evict:100\r\nmaxmemory_policy:noeviction\r\n": "",
+		"maxmemory:0\r\nused_memory:1080\r\nmaxmemory_policy:noeviction\r\n":                                     "",
+	} {
+		if got := trouble(parseInfo(text)); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestTheServersListOfAccounts(t *testing.T) {
 	d := New(Options{VolumeDir: t.TempDir(), RunDir: t.TempDir()})
 	d.version = version{7, 0}
