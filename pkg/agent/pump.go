@@ -31,6 +31,8 @@ type LogEntry struct {
 	Values []any
 	// Fatal marks a message that tells why the engine ends.
 	Fatal bool
+	// Serves marks a message that tells that the engine came up: what was Fatal before was not.
+	Serves bool
 }
 
 // LogLevel orders messages by their weight.

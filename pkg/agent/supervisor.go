@@ -108,8 +108,11 @@ func (s *Supervisor) Start(cmd *exec.Cmd, options ProcessOptions) (*Process, err
 	}
 	p := &Process{supervisor: s, cmd: cmd, signals: options.Signals, done: make(chan struct{})}
 	pump := newPump(options.Parser, func(e LogEntry) {
-		if e.Fatal {
+		switch {
+		case e.Fatal:
 			p.lastWords.Store(&e.Message)
+		case e.Serves:
+			p.lastWords.Store(nil)
 		}
 		if options.Log != nil {
 			options.Log(e)

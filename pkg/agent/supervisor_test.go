@@ -16,12 +16,12 @@ import (
 	"k8s.io/klog/v2/ktesting"
 )
 
-// lines is a parser for which every line is a message, and those that begin with FATAL are fatal.
+// lines is a parser for which every line is a message, those that begin with FATAL are fatal, and READY tells that it serves.
 type lines struct{ held []LogEntry }
 
 func (l *lines) Line(line string) []LogEntry {
 	complete := l.held
-	l.held = []LogEntry{{Message: line, Fatal: strings.HasPrefix(line, "FATAL")}}
+	l.held = []LogEntry{{Message: line, Fatal: strings.HasPrefix(line, "FATAL"), Serves: line == "READY"}}
 	return complete
 }
 
@@ -71,6 +71,17 @@ func TestEngineIsDownOnlyWhenItsOrphansAre(t *testing.T) {
 	}
 	if p.Err() == nil {
 		t.Error("a killed engine ended well")
+	}
+}
+
+func TestWordsBeforeItServedAreNotTheLast(t *testing.T) {
+	s := newTestSupervisor(t)
+	p, err := s.Start(exec.CommandContext(t.Context(), "sh", "-c", "echo 'FATAL or not'; echo READY; echo bye; exit 3"), ProcessOptions{Parser: &lines{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Err(); err == nil || strings.Contains(err.Error(), "FATAL") {
+		t.Errorf("it ended with %v", err)
 	}
 }
 

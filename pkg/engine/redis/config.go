@@ -130,6 +130,7 @@ var ownedSettings = map[string]string{
 	"shutdown-timeout":   wayAgent,
 	"logfile":            wayLog,
 	"syslog-*":           wayLog,
+	"log-*":              wayLog,
 	"always-show-logo":   wayLog,
 	"enable-*":           wayClosed,
 	"include":            "settings belong in spec.engineConfig",
@@ -169,6 +170,9 @@ func judge(db *dbv1.Database, name, value string) string {
 	words, err := splitWords(value)
 	if err != nil {
 		return err.Error() + ": write it as it stands in redis.conf"
+	}
+	if name == "loglevel" && strings.EqualFold(words[0], "nothing") {
+		return "the reason of an end would be told nowhere: set it to warning for the fewest messages"
 	}
 	number, known := bytesOf(words[0])
 	if !known {

@@ -137,7 +137,7 @@ func TestTheOperatorsSettingsCannotBeSet(t *testing.T) {
 	for _, name := range append(
 		slices.Collect(maps.Keys(owned)),
 		"port", "Bind", "dir", "unixsocket", "unixsocketperm", "aclfile", "user", "requirepass", "masterauth", "masteruser", "replicaof", "slaveof",
-		"replica-announce-ip", "cluster-enabled", "tls-port", "daemonize", "supervised", "pidfile", "logfile", "syslog-enabled", "include",
+		"replica-announce-ip", "cluster-enabled", "tls-port", "daemonize", "supervised", "pidfile", "logfile", "syslog-enabled", "log-format", "log-timestamp-format", "include",
 		"rename-command", "appendonly", "appendfilename", "appenddirname", "dbfilename", "min-replicas-to-write", "enable-debug-command", "loadmodule",
 	) {
 		errs := refusals(name, "x")
@@ -160,6 +160,7 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 		"a quote in a word":   {[]string{"proc-title-template", `"a"b`}, "unbalanced quotes"},
 		"too many databases":  {[]string{"databases", "2000000000"}, "at most 16384"},
 		"too many clients":    {[]string{"maxclients", "4000000000"}, "at most 1048576"},
+		"no messages":         {[]string{"loglevel", "Nothing"}, "set it to warning"},
 		"too few clients":     {[]string{"MaxClients", "31"}, "at least 32"},
 		"no client at all":    {[]string{"maxclients", "0"}, "at least 32"},
 		"no limit":            {[]string{"maxmemory", "0"}, "the limit is 1000Mi"},
@@ -171,7 +172,7 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, errs, c.want)
 		}
 	}
-	legal := []string{"maxmemory-policy", "allkeys-lru", "databases", "32", "maxclients", "32", "save", "3600 1", "client-output-buffer-limit", "pubsub 32mb 8mb 60", "maxmemory", "999MB"}
+	legal := []string{"loglevel", "warning", "maxmemory-policy", "allkeys-lru", "databases", "32", "maxclients", "32", "save", "3600 1", "client-output-buffer-limit", "pubsub 32mb 8mb 60", "maxmemory", "999MB"}
 	if errs := refusals(legal...); len(errs) != 0 {
 		t.Errorf("legal settings: %v", errs)
 	}

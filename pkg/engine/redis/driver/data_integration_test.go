@@ -323,6 +323,23 @@ func TestAFileThatIsCutShortIsReadAndADamagedOneIsNot(t *testing.T) {
 	}
 }
 
+func TestAnUnreadableManifestIsTheReasonOfTheEnd(t *testing.T) {
+	i := newInstance(t).provision()
+	i.must(i.stop(agent.StopFast))
+	i.must(os.WriteFile(filepath.Join(i.dataDir(), appendDir, appendManifest), []byte("nonsense\n"), 0o600))
+	var err error
+	i.engine, err = i.Start(t.Context(), i.path("config"))
+	i.must(err)
+	select {
+	case <-i.engine.Done():
+	case <-time.After(limit):
+		t.Fatal("it runs")
+	}
+	if err := i.engine.Err(); err == nil || !strings.Contains(err.Error(), "nonsense") || !strings.Contains(err.Error(), "Invalid AOF manifest file format") {
+		t.Errorf("its last words are %v", err)
+	}
+}
+
 func TestWhatAKilledServerDidNotCompleteIsRemoved(t *testing.T) {
 	i := newInstance(t).provision()
 	i.kill()

@@ -47,6 +47,14 @@ func TestLogParser(t *testing.T) {
 				{Severity: "NOTICE", Level: agent.LogInfo, Message: "##"},
 			},
 		},
+		"an unreadable list of append-only files is one message": {
+			"17:M 26 Nov 2026 05:35:05.123 # \n*** FATAL AOF MANIFEST FILE ERROR ***\n\n17:M 26 Nov 2026 05:35:05.123 # Reading the manifest file, at line 1\n\n" +
+				"17:M 26 Nov 2026 05:35:05.123 # >>> 'nonsense'\n\n17:M 26 Nov 2026 05:35:05.123 # Invalid AOF manifest file format\n\n",
+			[]agent.LogEntry{{
+				Severity: "FATAL", Level: agent.LogError, Fatal: true,
+				Message: "*** FATAL AOF MANIFEST FILE ERROR *** Reading the manifest file, at line 1 >>> 'nonsense' Invalid AOF manifest file format",
+			}},
+		},
 		"a refused configuration is one message": {
 			"\n*** FATAL CONFIG FILE ERROR (Redis 7.0.15) ***\nReading the configuration file, at line 1\n>>> 'nosuch 1'\nBad directive or wrong number of arguments\n",
 			[]agent.LogEntry{{
@@ -57,6 +65,44 @@ func TestLogParser(t *testing.T) {
 	} {
 		if diff := cmp.Diff(c.want, parse(c.text)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// lastWords are what is taken for the reason of an end.
+func lastWords(text string) string {
+	last := ""
+	for _, e := range parse(text) {
+		switch {
+		case e.Fatal:
+			last = e.Message
+		case e.Serves:
+			last = ""
+		}
+	}
+	return last
+}
+
+// A server that serves cannot do many things, and goes on; and its children end by themselves.
+func TestWhatAServerSurvivesIsNotItsLastWords(t *testing.T) {
+	const (
+		server = "17:M 26 Nov 2026 05:35:05.123 # "
+		child  = "18:C 26 Nov 2026 05:35:05.123 # "
+		begin  = "17:C 26 Nov 2026 05:35:05.000 # oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo\n"
+		up     = "17:M 26 Nov 2026 05:35:05.123 * Ready to accept connections tcp\n"
+	)
+	for text, want := range map[string]string{
+		begin + server + "Failed to write PID file: Permission denied\n" + up:                                          "",
+		begin + up + server + "Can't save in background: fork: Cannot allocate memory\n":                               "",
+		begin + up + server + "Error writing to the AOF file: No space left on device\n":                               "",
+		begin + up + child + "Failed opening the temp RDB file temp-18.rdb: No space left on device\n":                 "",
+		begin + child + "Can't open the append-only file\n":                                                            "",
+		begin + "17:C 26 Nov 2026 05:35:05.123 # Fatal error, can't open config file '/x': Permission denied\n":        "Fatal error, can't open config file '/x': Permission denied",
+		begin + up + server + "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...\n": "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...",
+		begin + up + server + "Redis 7.0.15 crashed by signal: 11, si_code: 0\n":                                       "Redis 7.0.15 crashed by signal: 11, si_code: 0",
+	} {
+		if got := lastWords(text); got != want {
+			t.Errorf("got %q, want %q, of %s", got, want, text)
 		}
 	}
 }
@@ -76,12 +122,7 @@ func TestTheLastWords(t *testing.T) {
 		},
 		"": {"Configuration loaded", "Server initialized", "WARNING Memory overcommit must be enabled!", "User requested shutdown...", "Redis is now ready to exit, bye bye..."},
 	} {
-		last := ""
-		for _, e := range parse(stamp + strings.Join(texts, "\n"+stamp) + "\n") {
-			if e.Fatal {
-				last = e.Message
-			}
-		}
+		last := lastWords(stamp + strings.Join(texts, "\n"+stamp) + "\n")
 		if last != want {
 			t.Errorf("got %q, want %q", last, want)
 		}
