@@ -84,3 +84,15 @@ func TestAClusterThatTestsLeaveIsTakenDown(t *testing.T) {
 		})
 	}
 }
+
+// What an engine's tests need may be there, while that of another cannot be installed.
+func TestWithoutAPTNothingIsInstalledAndNothingFails(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	required := os.Getenv("TEST_REQUIRE_POSTGRES")
+	if err := (&repo{cache: t.TempDir(), prepared: map[string]error{}, out: &bytes.Buffer{}}).prepareEngines(t.Context()); err != nil {
+		t.Errorf("the layer fails: %v", err)
+	}
+	if os.Getenv("TEST_REQUIRE_POSTGRES") != required {
+		t.Error("a missing engine fails its tests")
+	}
+}
