@@ -244,13 +244,13 @@ func (p *planner) staleness() (reason, message string) {
 func (p *planner) heldBecause(r restart) string {
 	switch r.heldBy {
 	case GuardOneAtATime:
-		if name := p.disrupted(); name != "" && name != r.instance && p.Pods[name] != nil {
-			return ": " + p.instanceTrouble(name)
-		}
+		return p.troubleElsewhere(r.instance)
 	case GuardNoCandidate, GuardLastSynchronised:
 		return ": see condition " + dbv1.ConditionReplicationHealthy
 	case GuardSwitchoverAborted:
 		return ": " + p.Database.Status.Operation.Message
+	case GuardMemoryInUse:
+		return fmt.Sprintf(": its data would not fit; raise spec.resources.limits.memory by at least %dMi, or remove data", p.memoryLacking(r.instance)>>20+1)
 	case GuardPrimaryFirst:
 		if p.primary != "" {
 			return ": instance " + p.primary + " is restarted before"
@@ -261,6 +261,14 @@ func (p *planner) heldBecause(r restart) string {
 		return ": instance " + p.unread() + " has not read the configuration yet"
 	case GuardOperation:
 		return ": " + p.Database.Status.Operation.Kind + " " + p.Database.Status.Operation.Message
+	}
+	return ""
+}
+
+// troubleElsewhere is why another instance does not serve.
+func (p *planner) troubleElsewhere(than string) string {
+	if name := p.disrupted(); name != "" && name != than && p.Pods[name] != nil {
+		return ": " + p.instanceTrouble(name)
 	}
 	return ""
 }

@@ -36,6 +36,10 @@ type Engine interface {
 	// given, before they do on replicas. It is asked only while some wait for a restart.
 	PrimaryFirst(db *dbv1.Database, primary *dbv1.DatabaseInstanceStatus) bool
 
+	// MemoryNeeded is the memory, in bytes, without which an instance that reported would not come up again with
+	// its data, 0 when there is no such bound, or it is not known.
+	MemoryNeeded(report *dbv1.DatabaseInstanceStatus) int64
+
 	// Identity is the recorded identity of the data in a status, "" when none is.
 	Identity(status *dbv1.EngineStatus) string
 

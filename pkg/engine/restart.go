@@ -207,6 +207,16 @@ func shortUID(pod *corev1.Pod) string {
 	return uid[:min(8, len(uid))]
 }
 
+// memoryLacking is by how many bytes the wanted limit is too low for the data of an instance.
+func (p *planner) memoryLacking(name string) int64 {
+	limits := dbv1.Resources(p.Database).Limits
+	limit := limits.Memory().Value()
+	if report := p.report(name); report != nil && limit > 0 {
+		return p.engine.MemoryNeeded(report) - limit
+	}
+	return 0
+}
+
 // planRestart begins the first restart that no guard holds. An engine's restart is asked for in
 // its instance's spec, which planObjects has already rendered.
 func (p *planner) planRestart() {
@@ -253,6 +263,8 @@ const (
 	GuardConfigRefused = "ConfigRefused"
 	// GuardDidNotHelp: it was done for the same reason, which is still there.
 	GuardDidNotHelp = "DidNotHelp"
+	// GuardMemoryInUse: the new pod would have less memory than the data of the instance takes.
+	GuardMemoryInUse = "MemoryInUse"
 	// GuardPrimaryFirst: replicas must not have less of a setting than the primary, which has not been restarted yet.
 	GuardPrimaryFirst = "PrimaryFirst"
 	// GuardReplicasFirst: a replica is restarted before the primary hands over, and cannot be at this moment.
@@ -306,6 +318,9 @@ var guards = []guard{
 	// One instance has tried it: the others go on with what they have.
 	{GuardConfigRefused, func(p *planner, _ *circumstances, r *restart) bool { return r.settings && p.configRefusal() != "" }},
 	{GuardDidNotHelp, func(_ *planner, _ *circumstances, r *restart) bool { return r.didNotHelp }},
+	{GuardMemoryInUse, func(p *planner, _ *circumstances, r *restart) bool {
+		return r.kind == restartPod && !r.broken && p.memoryLacking(r.instance) > 0
+	}},
 	{GuardOperation, func(p *planner, _ *circumstances, _ *restart) bool { return p.runningOperation() != nil }},
 	{GuardRestarting, func(p *planner, _ *circumstances, r *restart) bool { return p.isRestarting(r.instance) }},
 	{GuardOneAtATime, func(_ *planner, c *circumstances, r *restart) bool {

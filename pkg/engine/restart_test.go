@@ -1,16 +1,19 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
+	"github.com/platform-io/database-operator/pkg/engine/confighash"
 	"github.com/platform-io/database-operator/pkg/resources"
 )
 
@@ -82,6 +85,38 @@ func TestRestarts(t *testing.T) {
 				t.Errorf("the instance is asked: %v, want %v", !c.asks, c.asks)
 			}
 		})
+	}
+}
+
+// hungry is an engine that needs memory.
+type hungry struct {
+	engine.Engine
+	bytes int64
+}
+
+func (h hungry) MemoryNeeded(*dbv1.DatabaseInstanceStatus) int64 { return h.bytes }
+
+func TestAPodIsNotReplacedByOneThatCannotHoldItsData(t *testing.T) {
+	for name, c := range map[string]struct {
+		scene  scene
+		bytes  int64
+		heldBy string
+		says   string
+	}{
+		"it fits":                       {outdated(), 1 << 30, "", ""},
+		"it does not":                   {outdated(), 1<<30 + 1, engine.GuardMemoryInUse, "raise spec.resources.limits.memory by at least 1Mi"},
+		"a setting, which makes no pod": {pending(), 1 << 40, "", ""},
+		"it does not serve anyway":      {broken(outdated()), 1 << 40, "", ""},
+	} {
+		c.scene.Instances["db-0"].Status.AppliedConfigHash = confighash.ConfigHash(eng.Shape(c.scene.Database).Config)
+		p := engine.New(c.scene.Observation, hungry{eng, c.bytes})
+		if len(p.Status.Plan) != 1 || p.Status.Plan[0].HeldBy != c.heldBy {
+			t.Errorf("%s: plan %+v, want it held by %q", name, p.Status.Plan, c.heldBy)
+		}
+		upToDate := meta.FindStatusCondition(p.Status.Conditions, dbv1.ConditionUpToDate)
+		if upToDate == nil || !strings.Contains(upToDate.Message, c.says) {
+			t.Errorf("%s: condition %+v, want %q", name, upToDate, c.says)
+		}
 	}
 }
 

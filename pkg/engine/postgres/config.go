@@ -204,6 +204,9 @@ func (Engine) PrimaryFirst(db *dbv1.Database, primary *dbv1.DatabaseInstanceStat
 	return false
 }
 
+// MemoryNeeded implements engine.Engine: data is on the volume, and memory a cache of it.
+func (Engine) MemoryNeeded(*dbv1.DatabaseInstanceStatus) int64 { return 0 }
+
 // OwnedSettings implements engine.Engine.
 func (Engine) OwnedSettings() map[string]string { return ownedSettings }
 

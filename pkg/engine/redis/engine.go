@@ -49,6 +49,17 @@ func (Engine) Shape(db *dbv1.Database) resources.Shape {
 // PrimaryFirst implements engine.Engine: there are no replicas.
 func (Engine) PrimaryFirst(*dbv1.Database, *dbv1.DatabaseInstanceStatus) bool { return false }
 
+// memoryOthers is what the agent and the kernel need beside the server.
+const memoryOthers = 48 << 20
+
+// MemoryNeeded implements engine.Engine. All data is in memory again after a start, whatever maxmemory says.
+func (Engine) MemoryNeeded(report *dbv1.DatabaseInstanceStatus) int64 {
+	if report.Engine == nil || report.Engine.Redis == nil || report.Engine.Redis.UsedMemoryBytes == 0 {
+		return 0
+	}
+	return report.Engine.Redis.UsedMemoryBytes + memoryOthers
+}
+
 // Identity implements engine.Engine: it is the random id that lies beside the data.
 func (Engine) Identity(status *dbv1.EngineStatus) string {
 	if status == nil || status.Redis == nil {

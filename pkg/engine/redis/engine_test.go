@@ -65,3 +65,19 @@ func TestTheIdentityIsReadBackAsRecorded(t *testing.T) {
 		}
 	}
 }
+
+func TestDataMustFitTheMemoryOfTheNextPod(t *testing.T) {
+	for _, c := range []struct {
+		status *dbv1.InstanceEngineStatus
+		want   int64
+	}{
+		{nil, 0},
+		{&dbv1.InstanceEngineStatus{PostgreSQL: &dbv1.PostgreSQLInstanceStatus{}}, 0},
+		{&dbv1.InstanceEngineStatus{Redis: &dbv1.RedisInstanceStatus{}}, 0},
+		{&dbv1.InstanceEngineStatus{Redis: &dbv1.RedisInstanceStatus{UsedMemoryBytes: 100 << 20}}, 148 << 20},
+	} {
+		if got := (Engine{}).MemoryNeeded(&dbv1.DatabaseInstanceStatus{Engine: c.status}); got != c.want {
+			t.Errorf("%+v needs %d, want %d", c.status, got, c.want)
+		}
+	}
+}

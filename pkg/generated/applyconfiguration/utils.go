@@ -113,6 +113,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &databasev1.PostgreSQLStatusApplyConfiguration{}
 	case v1.SchemeGroupVersion.WithKind("PrimaryStatus"):
 		return &databasev1.PrimaryStatusApplyConfiguration{}
+	case v1.SchemeGroupVersion.WithKind("RedisInstanceStatus"):
+		return &databasev1.RedisInstanceStatusApplyConfiguration{}
 	case v1.SchemeGroupVersion.WithKind("RedisStatus"):
 		return &databasev1.RedisStatusApplyConfiguration{}
 	case v1.SchemeGroupVersion.WithKind("RestoreSource"):

@@ -457,6 +457,10 @@ type InstanceEngineStatus struct {
 	// Facts of a PostgreSQL instance.
 	// +optional
 	PostgreSQL *PostgreSQLInstanceStatus `json:"postgresql,omitempty"`
+
+	// Facts of a Redis instance.
+	// +optional
+	Redis *RedisInstanceStatus `json:"redis,omitempty"`
 }
 
 // PostgreSQLInstanceStatus holds facts of a PostgreSQL instance.
@@ -472,4 +476,12 @@ type PostgreSQLInstanceStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=8
 	HotStandby map[string]int64 `json:"hotStandby,omitempty"`
+}
+
+// RedisInstanceStatus holds facts of a Redis instance.
+type RedisInstanceStatus struct {
+	// Bytes of memory that the server uses (used_memory of INFO), in steps of some percent of maxmemory.
+	// Always written: an apply that leaves an object without fields is refused.
+	// +optional
+	UsedMemoryBytes int64 `json:"usedMemoryBytes"`
 }

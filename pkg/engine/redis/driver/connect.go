@@ -87,6 +87,7 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 		return agent.Report{}, fmt.Errorf("%w: it loads its data, %s %% so far", agent.ErrNotReadyYet, info["loading_loaded_perc"])
 	}
 	report := agent.Report{Role: dbv1.RoleReplica, ServerVersion: info["redis_version"], Trouble: trouble(info)}
+	report.Engine = &dbv1.InstanceEngineStatus{Redis: &dbv1.RedisInstanceStatus{UsedMemoryBytes: d.usedMemory(info)}}
 	if v := info["valkey_version"]; v != "" {
 		report.ServerVersion = v
 	}
@@ -101,22 +102,36 @@ const fullPercent = 99
 
 // trouble is why a server that answers refuses writes.
 func trouble(info map[string]string) string {
-	number := func(name string) int64 {
-		n, _ := strconv.ParseInt(info[name], 10, 64)
-		return n
-	}
-	most := number("maxmemory")
+	most := number(info, "maxmemory")
 	switch {
 	case info["aof_last_write_status"] == "err":
 		return "Writes are refused, because the append-only file cannot be written; see the server's log, and whether the volume is full"
 	case info["rdb_last_bgsave_status"] == "err":
 		return "The last snapshot failed, and writes are refused until one succeeds, unless stop-writes-on-bgsave-error is no; see the server's log, " +
 			"and whether the volume is full"
-	case most > 0 && info["maxmemory_policy"] == "noeviction" && number("used_memory")-number("mem_not_counted_for_evict") >= most/100*fullPercent:
+	case most > 0 && info["maxmemory_policy"] == "noeviction" && number(info, "used_memory")-number(info, "mem_not_counted_for_evict") >= most/100*fullPercent:
 		return "Writes that need memory are refused: data takes all of maxmemory, and maxmemory-policy is noeviction; " +
 			"remove data, or raise spec.resources.limits.memory"
 	}
 	return ""
+}
+
+// memoryStep is by how many percent of maxmemory used memory differs when it is told anew: it changes all the time.
+const memoryStep = 5
+
+func (d *Driver) usedMemory(info map[string]string) int64 {
+	used, told := number(info, "used_memory"), d.toldMemory.Load()
+	if step := number(info, "maxmemory") / 100 * memoryStep; told == 0 || used-told > step || told-used > step {
+		told = used
+		d.toldMemory.Store(told)
+	}
+	return told
+}
+
+// number is one of INFO; what is not there is 0.
+func number(info map[string]string, name string) int64 {
+	n, _ := strconv.ParseInt(info[name], 10, 64)
+	return n
 }
 
 // parseInfo reads the lines "name:value" of INFO.

@@ -93,6 +93,9 @@ func TestProbeReportsRoleAndVersion(t *testing.T) {
 	if report.Role != dbv1.RolePrimary || !strings.HasPrefix(report.ServerVersion, fmt.Sprintf("%d.%d.", i.version.major, i.version.minor)) {
 		t.Errorf("%+v", report)
 	}
+	if used := report.Engine.Redis.UsedMemoryBytes; used < 1<<18 || used > 100<<20 {
+		t.Errorf("it uses %d bytes", used)
+	}
 	i.must(i.stop(agent.StopFast))
 	if _, err := i.Probe(t.Context()); err == nil {
 		t.Error("a server that is down answers")

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
@@ -51,6 +52,8 @@ type Driver struct {
 	client   *redis.Client
 	// memoryLimit is that of the container, in bytes.
 	memoryLimit func() int64
+	// toldMemory is the used memory that was last reported.
+	toldMemory atomic.Int64
 
 	// trial is held while there is a server on trial.
 	trial sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -210,6 +211,15 @@ func TestAServerThatRefusesWritesIsInTrouble(t *testing.T) {
 	} {
 		if got := trouble(parseInfo(text)); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestUsedMemoryIsToldInSteps(t *testing.T) {
+	d := New(Options{})
+	for _, c := range []struct{ used, want string }{{"1000", "1000"}, {"1050", "1000"}, {"1051", "1051"}, {"1001", "1051"}, {"1000", "1000"}} {
+		if got := d.usedMemory(map[string]string{"maxmemory": "1000", "used_memory": c.used}); strconv.FormatInt(got, 10) != c.want {
+			t.Errorf("of %s, %d is told, want %s", c.used, got, c.want)
 		}
 	}
 }

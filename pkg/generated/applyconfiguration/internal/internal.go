@@ -696,6 +696,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: postgresql
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.PostgreSQLInstanceStatus
+    - name: redis
+      type:
+        namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.RedisInstanceStatus
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceMember
   map:
     fields:
@@ -992,6 +995,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.platform-io.database-operator.pkg.apis.database.v1.RedisInstanceStatus
+  map:
+    fields:
+    - name: usedMemoryBytes
+      type:
+        scalar: numeric
+      default: 0
 - name: com.github.platform-io.database-operator.pkg.apis.database.v1.RedisStatus
   map:
     fields:

@@ -12,6 +12,8 @@ package v1
 type InstanceEngineStatusApplyConfiguration struct {
 	// Facts of a PostgreSQL instance.
 	PostgreSQL *PostgreSQLInstanceStatusApplyConfiguration `json:"postgresql,omitempty"`
+	// Facts of a Redis instance.
+	Redis *RedisInstanceStatusApplyConfiguration `json:"redis,omitempty"`
 }
 
 // InstanceEngineStatusApplyConfiguration constructs a declarative configuration of the InstanceEngineStatus type for use with
@@ -25,5 +27,13 @@ func InstanceEngineStatus() *InstanceEngineStatusApplyConfiguration {
 // If called multiple times, the PostgreSQL field is set to the value of the last call.
 func (b *InstanceEngineStatusApplyConfiguration) WithPostgreSQL(value *PostgreSQLInstanceStatusApplyConfiguration) *InstanceEngineStatusApplyConfiguration {
 	b.PostgreSQL = value
+	return b
+}
+
+// WithRedis sets the Redis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Redis field is set to the value of the last call.
+func (b *InstanceEngineStatusApplyConfiguration) WithRedis(value *RedisInstanceStatusApplyConfiguration) *InstanceEngineStatusApplyConfiguration {
+	b.Redis = value
 	return b
 }
