@@ -64,14 +64,14 @@ func (d *Driver) login(ctx context.Context, username, password string) error {
 // listen is the address of the TCP listener.
 func (d *Driver) listen() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(d.Port)) }
 
-// notReadyYet are the replies of a server that is up and takes no commands for now: it loads its data, or runs a
-// client's script. A client that is being connected gets them, too.
-var notReadyYet = regexp.MustCompile(`(^|: )(LOADING|BUSY|MASTERDOWN) `)
+// busyReply are the replies of a server that is up and takes no commands for now: it loads its data, runs a client's
+// script, or has no connection left. A client that is being connected gets them, too.
+var busyReply = regexp.MustCompile(`(^|: )(LOADING|BUSY|MASTERDOWN|ERR max number of clients) `)
 
 // probeError tells those replies from silence, which settings may be the reason of.
 func probeError(err error) error {
-	if notReadyYet.MatchString(err.Error()) {
-		err = fmt.Errorf("%w: %w", agent.ErrNotReadyYet, err)
+	if busyReply.MatchString(err.Error()) {
+		err = fmt.Errorf("%w: %w", agent.ErrAlive, err)
 	}
 	return fmt.Errorf("ask the server: %w", err)
 }
@@ -84,7 +84,7 @@ func (d *Driver) Probe(ctx context.Context) (agent.Report, error) {
 	}
 	info := parseInfo(text)
 	if info["loading"] != "0" {
-		return agent.Report{}, fmt.Errorf("%w: it loads its data, %s %% so far", agent.ErrNotReadyYet, info["loading_loaded_perc"])
+		return agent.Report{}, fmt.Errorf("%w: it loads its data, %s %% so far", agent.ErrAlive, info["loading_loaded_perc"])
 	}
 	report := agent.Report{Role: dbv1.RoleReplica, ServerVersion: info["redis_version"], Trouble: trouble(info)}
 	report.Engine = &dbv1.InstanceEngineStatus{Redis: &dbv1.RedisInstanceStatus{UsedMemoryBytes: d.usedMemory(info)}}

@@ -255,7 +255,7 @@ func TestAServerThatLoadsIsNotReadyAndNotDead(t *testing.T) {
 	loading := false
 	for begin := time.Now(); time.Since(begin) < limit; time.Sleep(trialPoll) {
 		_, err := i.Probe(t.Context())
-		loading = loading || errors.Is(err, agent.ErrNotReadyYet) && strings.Contains(err.Error(), "loads its data")
+		loading = loading || errors.Is(err, agent.ErrAlive) && strings.Contains(err.Error(), "loads its data")
 		if err == nil {
 			break
 		}
@@ -274,7 +274,7 @@ func TestAServerThatRunsAScriptIsNotReadyAndNotSilent(t *testing.T) {
 	busy := false
 	for begin := time.Now(); !busy && time.Since(begin) < limit; time.Sleep(trialPoll) {
 		_, err := i.Probe(t.Context())
-		busy = errors.Is(err, agent.ErrNotReadyYet)
+		busy = errors.Is(err, agent.ErrAlive)
 	}
 	if !busy {
 		t.Error("it was not seen to be busy")
@@ -282,7 +282,7 @@ func TestAServerThatRunsAScriptIsNotReadyAndNotSilent(t *testing.T) {
 	// One that connects now hears the same.
 	stranger := i.newClient(i.socket())
 	defer func() { _ = stranger.Close() }()
-	if err := stranger.Info(t.Context()).Err(); err == nil || !errors.Is(probeError(err), agent.ErrNotReadyYet) {
+	if err := stranger.Info(t.Context()).Err(); err == nil || !errors.Is(probeError(err), agent.ErrAlive) {
 		t.Errorf("a new connection: %v", err)
 	}
 	i.must(i.client.ScriptKill(t.Context()).Err())

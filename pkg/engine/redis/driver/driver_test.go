@@ -164,11 +164,11 @@ func TestAServerThatIsBusyIsNotSilent(t *testing.T) {
 		"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.": true,
 		"failed to initialize the connection: LOADING Redis is loading the dataset in memory":    true,
 		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.":       true,
-		"ERR max number of clients reached":                                                      false,
+		"ERR max number of clients reached":                                                      true,
 		"BUSYGROUP Consumer Group name already exists":                                           false,
 		"dial unix /run/database/redis.sock: connect: connection refused":                        false,
 	} {
-		if got := errors.Is(probeError(errors.New(text)), agent.ErrNotReadyYet); got != want {
+		if got := errors.Is(probeError(errors.New(text)), agent.ErrAlive); got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
