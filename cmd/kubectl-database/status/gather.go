@@ -204,7 +204,7 @@ func (r Reader) readWarnings(ctx context.Context, report *Report) error {
 }
 
 // relevant are the warnings about the Database and its objects, oldest first. Pods come and go, so
-// objects are known by their names.
+// objects are known by their names; those of a former Database of the same name, by their UID or their time.
 func relevant(report *Report) []eventsv1.Event {
 	name := report.Database.Name
 	ours := map[string]bool{"Database/" + name: true, "StatefulSet/" + name: true, "CronJob/" + name + "-backup": true}
@@ -220,8 +220,12 @@ func relevant(report *Report) []eventsv1.Event {
 	}
 	var events []eventsv1.Event
 	for i := range report.Warnings {
-		if about := report.Warnings[i].Regarding; ours[about.Kind+"/"+about.Name] {
-			events = append(events, report.Warnings[i])
+		event := &report.Warnings[i]
+		about := event.Regarding
+		former := about.Kind == "Database" && about.UID != "" && about.UID != report.Database.UID ||
+			lastSeen(event).Time.Before(report.Database.CreationTimestamp.Time)
+		if ours[about.Kind+"/"+about.Name] && !former {
+			events = append(events, *event)
 		}
 	}
 	slices.SortStableFunc(events, func(a, b eventsv1.Event) int { return lastSeen(&a).Compare(lastSeen(&b).Time) })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,7 @@ func warning(name, kind, about string) *eventsv1.Event {
 	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop"}, Type: corev1.EventTypeWarning, Reason: name,
 		Regarding: corev1.ObjectReference{Kind: kind, Name: about, Namespace: "shop"},
+		EventTime: metav1.NewMicroTime(now.Add(-time.Hour)),
 	}
 }
 
@@ -48,10 +50,13 @@ func cluster() (Reader, *fake.Clientset) {
 	db.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "someone"}}
 	late := warning("Late", "Pod", "orders-1")
 	late.EventTime = metav1.NewMicroTime(now)
+	ours, former, older := warning("Early", "Database", "orders"), warning("Former", "Database", "orders"), warning("Older", "Pod", "orders-0")
+	ours.Regarding.UID, former.Regarding.UID = db.UID, "of a Database that was deleted"
+	older.EventTime = metav1.NewMicroTime(db.CreationTimestamp.Add(-time.Minute))
 	kube := fake.NewClientset(
 		labelled(&podOurs, "orders"), labelled(&podOther, "payments"), labelled(&claimOurs, "orders"), labelled(&claimOther, "payments"),
 		labelled(lease("", record.Record{}), "orders"), labelled(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "payments-primary"}}, "payments"),
-		late, warning("Early", "Database", "orders"), warning("Elsewhere", "Pod", "payments-0"),
+		late, ours, former, older, warning("Elsewhere", "Pod", "payments-0"),
 	)
 	databases := dbfake.NewClientset(db, labelled(&second, "orders"), labelled(&first, "orders"), labelled(&other, "payments"),
 		backup("mine", "orders"), backup("other", "payments"))
