@@ -8,6 +8,7 @@ import (
 
 	"github.com/platform-io/database-operator/pkg/agent/election"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 // Steps towards what the election wants. They come before everything else that the spec asks of an
@@ -151,8 +152,8 @@ func (r *replication) keepsClientsOut() string {
 	if r == nil || r.Want.Mode != election.ModePrimary || r.done.mode != StartPrimary || r.Want.Admit {
 		return ""
 	}
-	return fmt.Sprintf("Clients are let in once %d of the other candidates have all that this primary has, and %d replicas are connected; "+
-		"if they do not come back, lower spec.highAvailability.synchronousReplicas", r.Want.Synchronous.W, len(r.seen.Standbys))
+	return fmt.Sprintf("Clients are let in once %d of the other candidates have all that this primary has (connected: %s); "+
+		"if they do not come back, lower spec.highAvailability.synchronousReplicas", r.Want.Synchronous.W, plural.Of(len(r.seen.Standbys), "replica"))
 }
 
 // operationLimit is how long a failover that a person asked for may take.

@@ -12,6 +12,7 @@ import (
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 // Deletion, step by step; each is seen to be done before the next begins:
@@ -90,7 +91,7 @@ func (p *planner) deletePods() string {
 		}
 	}
 	if sets > 0 || len(pods) > 0 {
-		return fmt.Sprintf("%d pods are stopping", len(pods))
+		return "stopping: " + plural.Of(len(pods), "pod")
 	}
 	return ""
 }
@@ -119,7 +120,7 @@ func (p *planner) deleteData() string {
 		remove(Secrets, p.Secrets[name])
 	}
 	if remaining > 0 {
-		return fmt.Sprintf("%d volumes and Secrets are being deleted", remaining)
+		return fmt.Sprintf("being deleted: %d volumes and Secrets", remaining)
 	}
 	return ""
 }

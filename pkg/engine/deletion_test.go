@@ -99,7 +99,7 @@ func TestAPodThatOnlyCarriesTheLabelsHoldsNothingUp(t *testing.T) {
 		}
 		s.Database.DeletionTimestamp = new(metav1.NewTime(now))
 		orphan(s)
-		if p := s.plan(); len(p.Actions) != 0 || !strings.Contains(message(p, dbv1.ConditionReady), "1 pods are stopping") {
+		if p := s.plan(); len(p.Actions) != 0 || !strings.Contains(message(p, dbv1.ConditionReady), "stopping: 1 pod") {
 			t.Errorf("%s, and a pod of ours: actions %v, Ready says %s", name, actions(p), message(p, dbv1.ConditionReady))
 		}
 		s.stopped("db-0")

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 // Event is one to emit about a Database.
@@ -127,7 +128,7 @@ func electionEvents(before, after *dbv1.DatabaseStatus) []Event {
 		say(corev1.EventTypeNormal, "FailoverCompleted", fmt.Sprintf("Instance %s is the primary, in epoch %d; before it was %s", is.Name, is.Epoch, was.Name))
 	}
 	if is != nil && is.LostBytes != nil && *is.LostBytes > 0 && (was == nil || was.Epoch != is.Epoch || was.LostBytes == nil) {
-		say(corev1.EventTypeWarning, "DataLost", fmt.Sprintf("Instance %s took over without the last %d bytes of its predecessor's log; synchronousReplicas 1 or more prevents it", is.Name, *is.LostBytes))
+		say(corev1.EventTypeWarning, "DataLost", fmt.Sprintf("Instance %s took over without the last %s of its predecessor's log; synchronousReplicas 1 or more prevents it", is.Name, plural.Of(*is.LostBytes, "byte")))
 	}
 	return append(events, operationEvents(before.Operation, after.Operation)...)
 }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/plural"
 	"github.com/platform-io/database-operator/pkg/record"
 )
 
@@ -114,9 +115,9 @@ func (p *planner) admissionTrouble(holder string) string {
 	if len(here) >= want {
 		return ""
 	}
-	return fmt.Sprintf("instance %s has the Lease and lets no clients in: first %d replicas must have all that it has, and of them are here: %s; missing: %s. "+
+	return fmt.Sprintf("instance %s has the Lease and lets no clients in: it waits for %s with all that it has, and of them are here: %s; missing: %s. "+
 		"It lets them in when the others are back; a lower spec.highAvailability.synchronousReplicas does so now",
-		holder, want, orNone(here), orNone(missing))
+		holder, plural.Of(want, "replica"), orNone(here), orNone(missing))
 }
 
 func orNone(names []string) string {
@@ -241,7 +242,7 @@ func (p *planner) replicaTrouble(name string) string {
 	report := p.report(name)
 	if why := p.instanceTrouble(name); why != "" {
 		if report != nil && report.LagBytes != nil && *report.LagBytes > 0 {
-			why += fmt.Sprintf(" (%d bytes behind)", *report.LagBytes)
+			why += fmt.Sprintf(" (%s behind)", plural.Of(*report.LagBytes, "byte"))
 		}
 		return why
 	}
@@ -278,8 +279,8 @@ func (p *planner) synchronousTrouble() string {
 	if len(here) >= want {
 		return ""
 	}
-	return fmt.Sprintf("writes wait: each must reach %d replicas before it is acknowledged, and of them stream: %s. "+
-		"They go on when the others are back; a lower spec.highAvailability.synchronousReplicas lets them go on now", want, orNone(here))
+	return fmt.Sprintf("writes wait: each must reach %s before it is acknowledged, and of them stream: %s. "+
+		"They go on when the others are back; a lower spec.highAvailability.synchronousReplicas lets them go on now", plural.Of(want, "replica"), orNone(here))
 }
 
 // durabilityTrouble says that commits do not wait for as many replicas as was asked for, "" when they do.
@@ -288,8 +289,8 @@ func (p *planner) durabilityTrouble() string {
 	if want >= asked {
 		return ""
 	}
-	return fmt.Sprintf("writes are acknowledged when they have reached %d replicas, and not yet %d, as spec.highAvailability.synchronousReplicas asks; "+
-		"the primary waits for more as soon as so many are candidates", want, asked)
+	return fmt.Sprintf("writes are acknowledged when they have reached %s, and not yet %d, as spec.highAvailability.synchronousReplicas asks; "+
+		"the primary waits for more as soon as so many are candidates", plural.Of(want, "replica"), asked)
 }
 
 // isGrowing tells a Database that gets more instances, or its first, from one that lost some: an instance that is

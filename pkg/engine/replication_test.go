@@ -165,13 +165,13 @@ func TestWhetherReplicationIsHealthy(t *testing.T) {
 		}}, "False ReplicaNotReady", "Catching up (1073741824 bytes behind)", dbv1.PhaseDegraded},
 		"there is no primary":          {0, []func(scene){func(s scene) { s.releaseLease() }}, "Unknown Unknown", "PrimaryAvailable", dbv1.PhaseDegraded},
 		"one of two is enough":         {1, []func(scene){notStreaming("db-1")}, "False ReplicaNotReady", "db-1 does not stream", dbv1.PhaseReady},
-		"none is too few":              {1, []func(scene){notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replicas before it is acknowledged, and of them stream: none", dbv1.PhaseReady},
+		"none is too few":              {1, []func(scene){notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replica before it is acknowledged, and of them stream: none", dbv1.PhaseReady},
 		"one is too few for two":       {2, []func(scene){func(s scene) { s.stopped("db-1") }}, "False WritesWait", "stream: db-2", dbv1.PhaseDegraded},
 		"one that streams and is none": {2, []func(scene){func(s scene) { s.Instances["db-1"].Status.DataID = "new" }}, "False WritesWait", "stream: db-2", dbv1.PhaseReady},
 		// What commits wait for is what the primary recorded, not what it was told.
 		"more was asked for than the primary waits for": {1, []func(scene){waits(0)}, "False ReplicaNotReady", "reached 0 replicas, and not yet 1", dbv1.PhaseReady},
 		"more was asked for, and too few stream":        {1, []func(scene){waits(0), notStreaming("db-1"), notStreaming("db-2")}, "False ReplicaNotReady", "reached 0 replicas, and not yet 1", dbv1.PhaseReady},
-		"less is asked for, and writes still wait":      {0, []func(scene){waits(1), notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replicas", dbv1.PhaseReady},
+		"less is asked for, and writes still wait":      {0, []func(scene){waits(1), notStreaming("db-1"), notStreaming("db-2")}, "False WritesWait", "must reach 1 replica", dbv1.PhaseReady},
 		"less is asked for":                             {0, []func(scene){waits(1)}, "True AsExpected", "", dbv1.PhaseReady},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestAPrimaryThatWaitsForReplicasSaysSo(t *testing.T) {
 		"one follows, and is behind": {func(s scene) { s.stopped("db-2").isNotReady("db-1", "Catching up") }, notReady, "instance db-0 is Running: Clients are let in once"},
 		"all are away": {
 			away("db-1", "db-2"), wait,
-			"first 1 replicas must have all that it has, and of them are here: none; missing: db-1 (pod db-1 does not exist yet",
+			"it waits for 1 replica with all that it has, and of them are here: none; missing: db-1 (pod db-1 does not exist yet",
 		},
 		"that is the way out":    {away("db-1", "db-2"), wait, "a lower spec.highAvailability.synchronousReplicas"},
 		"one follows another":    {func(s scene) { receivesNothing(s.stopped("db-2").isNotReady("db-1", "no route"), "db-1") }, wait, "no route"},

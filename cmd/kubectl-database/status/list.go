@@ -1,12 +1,12 @@
 package status
 
 import (
-	"fmt"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 // Table is a line for each Database, with its problems. It expects them sorted.
@@ -68,7 +68,7 @@ func problems(db *dbv1.Database) cell {
 		parts = append(parts, "paused")
 	}
 	if n := len(db.Status.Plan); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d pending steps", n))
+		parts = append(parts, plural.Of(n, "pending step"))
 	}
 	return cell{strings.Join(parts, "; "), look}
 }

@@ -11,6 +11,7 @@ import (
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 // The parts of a report that join objects of several kinds.
@@ -104,8 +105,8 @@ func remarks(instance *dbv1.DatabaseInstance, pod *corev1.Pod, podsUnread bool) 
 		all = append(all, strings.TrimSuffix("operation "+op.ID+" "+op.Phase+": "+op.Message, ": "))
 	}
 	if archive := is.Archive; archive != nil && archive.FailingSince != nil {
-		all = append(all, fmt.Sprintf("nothing could be archived since %s; %d segments wait",
-			archive.FailingSince.UTC().Format("2006-01-02 15:04 UTC"), archive.Backlog))
+		all = append(all, fmt.Sprintf("nothing could be archived since %s; %s to go",
+			archive.FailingSince.UTC().Format("2006-01-02 15:04 UTC"), plural.Of(archive.Backlog, "segment")))
 	}
 	switch {
 	case pod != nil:

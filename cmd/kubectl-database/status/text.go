@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 // The marks of a good fact, a bad one, and one that is not known.
@@ -100,15 +101,12 @@ func topology(db *dbv1.Database) string {
 	var b strings.Builder
 	b.WriteString(string(dbv1.Mode(db)))
 	if shards := dbv1.Shards(db); shards > 0 {
-		fmt.Fprintf(&b, ", %d shards", shards)
+		b.WriteString(", " + plural.Of(shards, "shard"))
 	}
-	switch ready := db.Status.Ready; {
-	case ready != "":
+	if ready := db.Status.Ready; ready != "" {
 		b.WriteString(", " + ready + " ready")
-	case dbv1.Replicas(db) == 1:
-		b.WriteString(", 1 instance wanted")
-	default:
-		fmt.Fprintf(&b, ", %d instances wanted", dbv1.Replicas(db))
+	} else {
+		b.WriteString(", " + plural.Of(dbv1.Replicas(db), "instance") + " wanted")
 	}
 	b.WriteString(", profile " + string(dbv1.EffectiveProfile(db)))
 	return b.String()
@@ -261,7 +259,7 @@ func (p *page) warnings(report *Report) {
 	p.section("Warnings")
 	if hidden := len(events) - shownWarnings; hidden > 0 {
 		events = events[hidden:]
-		p.message(2, cell{fmt.Sprintf("(%d older ones are not shown)", hidden), dim})
+		p.message(2, cell{"(" + plural.Of(hidden, "older warning") + " not shown)", dim})
 	}
 	for i := range events {
 		event := &events[i]
