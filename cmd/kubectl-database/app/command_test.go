@@ -165,7 +165,7 @@ func TestPauseAndResumeAreIdempotentAndSayWhatTheyDid(t *testing.T) {
 	}
 	s.expect(exitOK, "orders is paused already", "", "pause", "orders", "payments")
 	s.expect(exitOK, "orders resumed\n", "", "resume", "orders")
-	s.expect(exitOK, "orders is not paused already", "", "resume", "orders")
+	s.expect(exitOK, "orders is not paused\n", "", "resume", "orders")
 	if s.paused("orders") || !s.paused("payments") {
 		t.Error("not just the one was resumed")
 	}

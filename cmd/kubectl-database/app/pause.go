@@ -59,17 +59,17 @@ func (c *cli) setOnePaused(ctx context.Context, clients *clients, name string, p
 	if err != nil {
 		return clients.explain(ctx, err, name)
 	}
-	done, state, next := "resumed", "not paused", ""
+	done, state, next := "resumed", "is not paused", ""
 	// null removes the field: what was paused and resumed is as it was before.
 	patch := `{"spec":{"lifecycle":{"paused":null}}}`
 	if paused {
-		done, state = "paused", "paused"
+		done, state = "paused", "is paused already"
 		next = ": the operator changes nothing until `kubectl database resume " + name + " -n " + clients.namespace + "`"
 		patch = `{"spec":{"lifecycle":{"paused":true}}}`
 	}
 	what := dbv1.Resource("databases")
 	if db.Spec.Lifecycle.Paused == paused {
-		return c.say("%s/%s is %s already", what, name, state)
+		return c.say("%s/%s %s", what, name, state)
 	}
 	_, err = databases.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: fieldManager})
 	if err != nil {

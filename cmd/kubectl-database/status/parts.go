@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -228,9 +229,12 @@ func (p *page) credentials(report *Report) {
 	p.rotation(db.Status.RotationStatus)
 }
 
-// accounts says for each account how many instances have it as it must be.
+// accounts says for each account whether it is as it must be. That of a primary is its replicas' too.
 func accounts(report *Report) []cell {
-	type tally struct{ wanted, good int }
+	type tally struct {
+		wanted, good int
+		copied       bool
+	}
 	tallies, problems := map[string]*tally{}, map[string]string{}
 	for i := range report.Instances {
 		instance := &report.Instances[i]
@@ -239,14 +243,18 @@ func accounts(report *Report) []cell {
 			is[account.Username] = account
 		}
 		for _, want := range instance.Spec.Accounts {
-			if _, said := is[want.Username]; want.State == dbv1.AccountAbsent || !said && instance.Status.Role == dbv1.RoleReplica {
-				// A replica's accounts come with its data.
+			if want.State == dbv1.AccountAbsent {
 				continue
 			}
 			t := tallies[want.Username]
 			if t == nil {
 				t = &tally{}
 				tallies[want.Username] = t
+			}
+			if _, said := is[want.Username]; !said && instance.Status.Role == dbv1.RoleReplica {
+				// A replica's accounts come with its data.
+				t.copied = true
+				continue
 			}
 			t.wanted++
 			if problem := accountProblem(want, is[want.Username]); problem != "" {
@@ -258,11 +266,17 @@ func accounts(report *Report) []cell {
 	}
 	var lines []cell
 	for name, t := range tallies {
-		line := cell{text: fmt.Sprintf("%s %s, logs in on %d of %d instances", markGood, name, t.good, t.wanted)}
-		if problem := problems[name]; problem != "" {
-			line = cell{fmt.Sprintf("%s %s, logs in on %d of %d instances (%s)", markBad, name, t.good, t.wanted, problem), red}
+		where := fmt.Sprintf("logs in on %d of %s", t.good, plural.Of(t.wanted, "instance"))
+		switch problem := problems[name]; {
+		case problem != "":
+			lines = append(lines, cell{fmt.Sprintf("%s %s, %s (%s)", markBad, name, where, problem), red})
+		case t.wanted == 0:
+			lines = append(lines, cell{fmt.Sprintf("%s %s, not known: no primary reports", markUnknown, name), yellow})
+		case t.copied:
+			lines = append(lines, text(fmt.Sprintf("%s %s, logs in on the primary; replicas have it with its data", markGood, name)))
+		default:
+			lines = append(lines, text(fmt.Sprintf("%s %s, %s", markGood, name, where)))
 		}
-		lines = append(lines, line)
 	}
 	slices.SortFunc(lines, func(a, b cell) int { return strings.Compare(a.text, b.text) })
 	return lines
@@ -322,6 +336,11 @@ func (p *page) backups(report *Report) {
 		return
 	}
 	p.section("Backups")
+	if c := meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionBackupConfigured); c != nil && c.Reason == dbv1.ReasonNotSupported {
+		p.message(2, cell{"none: " + c.Message, yellow})
+		p.newestBackups(report.Backups)
+		return
+	}
 	schedule := cell{"not scheduled", yellow}
 	if scheduled {
 		schedule = text(fmt.Sprintf("%q, %s", spec.Schedule, orDefault(spec.TimeZone, dbv1.DefaultTimeZone)))

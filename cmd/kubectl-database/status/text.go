@@ -185,8 +185,15 @@ func (p *page) conditions(db *dbv1.Database) {
 	for i := range all {
 		width = max(width, len(all[i].Type))
 	}
+	said := map[string]string{}
 	for i := range all {
-		p.condition(&all[i], width)
+		c := &all[i]
+		if before := said[c.Message]; before != "" {
+			c.Message = "the same as " + before
+		} else if c.Message != "" {
+			said[c.Message] = c.Type
+		}
+		p.condition(c, width)
 	}
 }
 

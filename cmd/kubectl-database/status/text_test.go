@@ -274,6 +274,47 @@ func TestTable(t *testing.T) {
 	compare(t, "list-all", Table(all, true, Options{Now: now, Width: 100}))
 }
 
+// What stands against everything is said of every condition, and once on the page.
+func TestAMessageOfSeveralConditionsIsWrittenOnce(t *testing.T) {
+	report := &Report{Database: database()}
+	for _, kind := range []string{dbv1.ConditionProvisioned, dbv1.ConditionReady, dbv1.ConditionStorageReady} {
+		report.Database.Status.Conditions = append(report.Database.Status.Conditions, condition(kind, metav1.ConditionFalse, dbv1.ReasonAdoptionRequired, "volume data-orders-0 was there before"))
+	}
+	got := Text(report, Options{Now: now, Width: 100})
+	if strings.Count(got, "volume data-orders-0") != 1 || strings.Count(got, "the same as Ready\n") != 2 {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A replica has its accounts with its data, and reports none.
+func TestAccountsOfAReplicatedDatabase(t *testing.T) {
+	report := healthy()
+	report.Instances[1].Status.Accounts = nil
+	expect := func(want string) {
+		t.Helper()
+		if got := accounts(report); len(got) != 1 || got[0].text != want {
+			t.Errorf("got %v, want %q", got, want)
+		}
+	}
+	expect("✓ app, logs in on the primary; replicas have it with its data")
+	report.Instances[0].Status.Accounts[0].Verified = false
+	expect("✗ app, logs in on 0 of 1 instance (orders-0: applied, but could not log in)")
+	report.Instances[0].Status.Role = dbv1.RoleReplica
+	report.Instances[0].Status.Accounts = nil
+	expect("? app, not known: no primary reports")
+}
+
+func TestBackupsThatThisReleaseCannotMakeAreNotAwaited(t *testing.T) {
+	report := healthy()
+	report.Database.Status.LastBackup, report.Database.Status.LastVerifiedBackup = nil, nil
+	report.Database.Status.Conditions = append(report.Database.Status.Conditions,
+		condition(dbv1.ConditionBackupConfigured, metav1.ConditionFalse, dbv1.ReasonNotSupported, "not supported yet: spec.backup; use pg_dump"))
+	got := Text(report, Options{Now: now, Width: 100})
+	if !strings.Contains(got, "Backups\n  none: not supported yet: spec.backup; use pg_dump\n") || strings.Contains(got, "none succeeded yet") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestTextDoesNotChangeItsReport(t *testing.T) {
 	report := troubled()
 	Text(report, Options{Now: now, Width: 100})
