@@ -28,6 +28,8 @@ type shell struct {
 	databases *dbfake.Clientset
 	kube      *fake.Clientset
 	dialError error
+	// writesWait: what the operator carries out leaves a primary that waits for replicas.
+	writesWait bool
 }
 
 func newShell(t *testing.T, names ...string) *shell {

@@ -7,31 +7,37 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
+	"github.com/platform-io/database-operator/pkg/plural"
 )
 
 func (c *cli) fenceCommand() *cobra.Command {
-	return &cobra.Command{
+	var patience time.Duration
+	cmd := &cobra.Command{
 		Use:   "fence INSTANCE...",
 		Short: "Stop the engine of an instance, and keep it down",
 		Long: `Stop the engine of an instance, and keep it down until it is unfenced: to look at its data, or because it must not
 serve. The pod stays. A primary that is fenced hands its role over, and another instance takes it.
 
-It adds the instance to the annotation ` + naming.AnnotationFenced + ` of its Database.`,
+It adds the instance to the annotation ` + naming.AnnotationFenced + ` of its Database, and waits until the engine is down.`,
 		Example:           `  kubectl database fence orders-1 -n shop`,
 		Args:              usage(needsInstances),
 		ValidArgsFunction: c.completeInstances,
-		RunE:              func(cmd *cobra.Command, args []string) error { return c.setFenced(cmd.Context(), args, true) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.fence(cmd.Context(), args, patience) },
 	}
+	cmd.Flags().DurationVar(&patience, "wait", defaultWait, "how long to wait until the engine is down; 0 returns at once")
+	return cmd
 }
 
 func (c *cli) unfenceCommand() *cobra.Command {
@@ -41,7 +47,7 @@ func (c *cli) unfenceCommand() *cobra.Command {
 		Example:           `  kubectl database unfence orders-1 -n shop`,
 		Args:              usage(needsInstances),
 		ValidArgsFunction: c.completeInstances,
-		RunE:              func(cmd *cobra.Command, args []string) error { return c.setFenced(cmd.Context(), args, false) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.unfence(cmd.Context(), args) },
 	}
 }
 
@@ -53,50 +59,110 @@ func needsInstances(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// setFenced goes on after an error: the other instances are no worse for it.
-func (c *cli) setFenced(ctx context.Context, instances []string, fenced bool) error {
+// fence goes on after an error: the other instances are no worse for it.
+func (c *cli) fence(ctx context.Context, instances []string, patience time.Duration) error {
+	clients, err := c.connect()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	var stopping []string
+	for _, name := range instances {
+		waits, err := c.beginFence(ctx, clients, name)
+		errs = append(errs, err)
+		if waits && patience > 0 {
+			stopping = append(stopping, name)
+		}
+	}
+	deadline := time.Now().Add(patience)
+	for _, name := range stopping {
+		errs = append(errs, c.awaitFence(ctx, clients, name, time.Until(deadline)))
+	}
+	return errors.Join(errs...)
+}
+
+// beginFence is true when the instance is about to stop.
+func (c *cli) beginFence(ctx context.Context, clients *clients, instance string) (bool, error) {
+	dbi, db, err := setFenced(ctx, clients, instance, true)
+	what := dbv1.Resource("databaseinstances")
+	switch {
+	case err != nil:
+		return false, err
+	case db == nil:
+		return false, c.say("%s/%s is fenced already", what, instance)
+	}
+	until := "`kubectl database unfence " + instance + " -n " + clients.namespace + "`"
+	if db.Spec.Lifecycle.Paused {
+		return false, c.say("%s/%s will be fenced when Database %s is resumed, until %s", what, instance, db.Name, until)
+	}
+	return true, c.say("%s/%s is being fenced: its engine stops, and stays down until %s%s", what, instance, until, consequence(ctx, clients, db, dbi))
+}
+
+// awaitFence waits until the engine of an instance is down.
+func (c *cli) awaitFence(ctx context.Context, clients *clients, instance string, patience time.Duration) error {
+	last := "it has not reported yet"
+	err := wait.PollUntilContextTimeout(ctx, pollPeriod, patience, true, func(ctx context.Context) (bool, error) {
+		dbi, err := clients.Databases.DatabaseV1().DatabaseInstances(clients.namespace).Get(ctx, instance, metav1.GetOptions{})
+		if err != nil {
+			return false, fmt.Errorf("read instance %s: %w", instance, err)
+		}
+		if is := &dbi.Status; is.Phase != "" {
+			last = strings.TrimSuffix("it is "+string(is.Phase)+": "+is.Message, ": ")
+		}
+		return dbi.Spec.Fenced && dbi.Status.ObservedGeneration >= dbi.Generation && dbi.Status.Phase == dbv1.InstanceStopped, nil
+	})
+	switch {
+	case wait.Interrupted(err):
+		return fmt.Errorf("the engine of instance %s is not known to be down (%s); it is still to stop", instance, last)
+	case err != nil:
+		return err
+	}
+	return c.say("%s/%s is fenced: its engine is down", dbv1.Resource("databaseinstances"), instance)
+}
+
+// unfence goes on after an error: the other instances are no worse for it.
+func (c *cli) unfence(ctx context.Context, instances []string) error {
 	clients, err := c.connect()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, name := range instances {
-		errs = append(errs, c.setOneFenced(ctx, clients, name, fenced))
+		_, db, err := setFenced(ctx, clients, name, false)
+		what := dbv1.Resource("databaseinstances")
+		switch {
+		case err != nil:
+		case db == nil:
+			err = c.say("%s/%s is not fenced", what, name)
+		case db.Spec.Lifecycle.Paused:
+			err = c.say("%s/%s unfenced: its engine starts again when Database %s is resumed", what, name, db.Name)
+		default:
+			err = c.say("%s/%s unfenced: its engine starts again", what, name)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-func (c *cli) setOneFenced(ctx context.Context, clients *clients, instance string, fenced bool) error {
+// setFenced fences an instance or lifts its fence. It returns the Database if it changed it.
+func setFenced(ctx context.Context, clients *clients, instance string, fenced bool) (*dbv1.DatabaseInstance, *dbv1.Database, error) {
 	dbi, err := clients.Databases.DatabaseV1().DatabaseInstances(clients.namespace).Get(ctx, instance, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no instance %q in namespace %q; kubectl database status NAME lists those of a Database", instance, clients.namespace)
+		return nil, nil, fmt.Errorf("there is no instance %q in namespace %q; kubectl database status NAME lists those of a Database", instance, clients.namespace)
 	}
 	if err != nil {
-		return fmt.Errorf("read instance %s: %w", instance, err)
-	}
-	done, state := "unfenced: its engine starts again", "not fenced"
-	if fenced {
-		done, state = "is being fenced: its engine stops, and stays down until `kubectl database unfence "+instance+" -n "+clients.namespace+"`", "fenced already"
+		return nil, nil, fmt.Errorf("read instance %s: %w", instance, err)
 	}
 	var changed *dbv1.Database
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		changed, err = writeFence(ctx, clients, dbi.Spec.DatabaseName, instance, fenced)
 		return err
 	})
-	switch {
-	case err != nil:
-		return clients.explain(ctx, err, dbi.Spec.DatabaseName)
-	case changed == nil:
-		return c.say("%s/%s is %s", dbv1.Resource("databaseinstances"), instance, state)
-	case fenced:
-		done += consequence(ctx, clients, changed)
-	}
-	return c.say("%s/%s %s", dbv1.Resource("databaseinstances"), instance, done)
+	return dbi, changed, clients.explain(ctx, err, dbi.Spec.DatabaseName)
 }
 
-// consequence says that too few instances are left for writes, "" when enough are. Whoever may not see them is told
-// nothing.
-func consequence(ctx context.Context, clients *clients, db *dbv1.Database) string {
+// consequence says what clients lose by the fence of an instance. Whoever may not see the others is told nothing.
+func consequence(ctx context.Context, clients *clients, db *dbv1.Database, fencing *dbv1.DatabaseInstance) string {
 	all, err := clients.Databases.DatabaseV1().DatabaseInstances(db.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return ""
@@ -108,11 +174,13 @@ func consequence(ctx context.Context, clients *clients, db *dbv1.Database) strin
 			left++
 		}
 	}
-	switch wait := int(dbv1.HighAvailability(db).SynchronousReplicas); {
+	switch waitFor := int(dbv1.HighAvailability(db).SynchronousReplicas); {
 	case left == 0:
 		return "; no other instance serves, so nothing takes writes until then"
-	case left <= wait:
-		return fmt.Sprintf("; %d more serve, and each write must reach the primary and %d others, so writes wait until then", left, wait)
+	case left <= waitFor:
+		return fmt.Sprintf("; %s left, and each write must reach the primary and %s, so writes wait until then", plural.Of(left, "instance"), plural.Of(waitFor, "replica"))
+	case fencing.Status.Role == dbv1.RolePrimary:
+		return "; it is the primary: another instance takes over, clients are disconnected, and writes wait for some seconds"
 	}
 	return ""
 }

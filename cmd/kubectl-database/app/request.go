@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -122,13 +123,14 @@ const pollPeriod = 500 * time.Millisecond
 // follow waits for the end of a request.
 func (c *cli) follow(ctx context.Context, clients *clients, name string, r *request) error {
 	var op *dbv1.OperationStatus
+	var available *metav1.Condition
 	err := wait.PollUntilContextTimeout(ctx, pollPeriod, r.wait, true, func(ctx context.Context) (bool, error) {
 		db, err := clients.Databases.DatabaseV1().Databases(clients.namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return false, clients.explain(ctx, err, name)
 		}
 		if now := db.Status.Operation; now != nil && now.ID == r.ID {
-			op = now
+			op, available = now, meta.FindStatusCondition(db.Status.Conditions, dbv1.ConditionPrimaryAvailable)
 		}
 		return op != nil && op.FinishedAt != nil, nil
 	})
@@ -141,6 +143,9 @@ func (c *cli) follow(ctx context.Context, clients *clients, name string, r *requ
 		return err
 	case op.Phase != dbv1.OperationSucceeded:
 		return fmt.Errorf("%s %s: %s", r.Kind, op.Phase, op.Message)
+	case available != nil && available.Reason == dbv1.ReasonWritesWait:
+		// It did what was asked, and who asked wants to write.
+		return fmt.Errorf("%s %s, and nothing can be written yet: %s", r.Kind, op.Phase, op.Message)
 	}
 	return c.say("%s/%s: %s", dbv1.Resource("databases"), name, op.Message)
 }

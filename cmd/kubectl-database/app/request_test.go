@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	k8stesting "k8s.io/client-go/testing"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
+	"github.com/platform-io/database-operator/pkg/engine"
 	"github.com/platform-io/database-operator/pkg/naming"
 )
 
@@ -64,6 +66,9 @@ func (s *shell) operator(phase, message string) *dbv1.OperationRequest {
 			return false, nil, nil
 		}
 		db.Status.Operation = &dbv1.OperationStatus{ID: r.ID, Kind: r.Kind, Phase: phase, Message: message}
+		if s.writesWait {
+			db.Status.Conditions = []metav1.Condition{{Type: dbv1.ConditionPrimaryAvailable, Status: metav1.ConditionFalse, Reason: dbv1.ReasonWritesWait}}
+		}
 		if phase != dbv1.OperationRunning {
 			db.Status.Operation.FinishedAt = new(metav1.Now())
 		}
@@ -118,10 +123,71 @@ func TestAFailoverNeedsItsFlags(t *testing.T) {
 	}
 }
 
+// A failover can leave a primary that waits for replicas: whoever scripts it must not go on to write.
+func TestAFailoverAfterWhichNobodyCanWriteFails(t *testing.T) {
+	s := newShell(t, "shop/orders")
+	s.writesWait = true
+	s.operator(dbv1.OperationSucceeded, "instance orders-1 has the Lease and lets no clients in")
+	s.expect(exitFailed, "", "Failover Succeeded, and nothing can be written yet: instance orders-1 has the Lease",
+		"failover", "orders", "--to", "orders-1", "--accept-data-loss")
+}
+
+// agents stop the engines of the instances that are fenced.
+func (s *shell) agents() {
+	s.databases.PrependReactor("get", "databaseinstances", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		get, ok := action.(k8stesting.GetAction)
+		if !ok {
+			return false, nil, nil
+		}
+		// The client is locked in here.
+		object, err := s.databases.Tracker().Get(action.GetResource(), "shop", get.GetName())
+		if err != nil {
+			return true, nil, err
+		}
+		dbi, ok := object.(*dbv1.DatabaseInstance)
+		if !ok {
+			return false, nil, nil
+		}
+		owner, err := s.databases.Tracker().Get(dbv1.SchemeGroupVersion.WithResource("databases"), "shop", dbi.Spec.DatabaseName)
+		if err != nil {
+			return true, nil, err
+		}
+		if db, ok := owner.(*dbv1.Database); ok && slices.Contains(engine.FencedInstances(db), dbi.Name) {
+			dbi.Spec.Fenced, dbi.Status.Phase = true, dbv1.InstanceStopped
+		}
+		return true, dbi, nil
+	})
+}
+
+func TestAFenceIsWaitedFor(t *testing.T) {
+	s := newShell(t, "shop/orders")
+	s.instance("orders-0", "orders")
+	s.instance("orders-1", "orders")
+	out, errOut, code := s.run("fence", "orders-0", "--wait", "1ms")
+	if code != exitFailed || !strings.Contains(out, "is being fenced") || strings.Contains(out, "is fenced") ||
+		!strings.Contains(errOut, "the engine of instance orders-0 is not known to be down (it has not reported yet)") {
+		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
+	}
+	s.expect(exitOK, "is being fenced", "", "fence", "orders-1", "--wait", "0")
+	s.expect(exitOK, "unfenced", "", "unfence", "orders-0", "orders-1")
+	s.agents()
+	s.expect(exitOK, "orders-0 is fenced: its engine is down\ndatabaseinstances.db.platform.io/orders-1 is fenced: its engine is down\n", "", "fence", "orders-0", "orders-1")
+}
+
+// The operator passes a fence on, and does nothing for a Database that is paused.
+func TestAFenceOfAPausedDatabaseIsNotWaitedFor(t *testing.T) {
+	s := newShell(t, "shop/orders")
+	s.instance("orders-0", "orders")
+	s.expect(exitOK, "paused", "", "pause", "orders")
+	s.expect(exitOK, "orders-0 will be fenced when Database orders is resumed, until", "", "fence", "orders-0")
+	s.expect(exitOK, "orders-0 unfenced: its engine starts again when Database orders is resumed", "", "unfence", "orders-0")
+}
+
 func TestFencesAreSetAndLifted(t *testing.T) {
 	s := newShell(t, "shop/orders")
 	s.instance("orders-0", "orders")
 	s.instance("orders-1", "orders")
+	s.agents()
 	fenced := func() string { return s.database().Annotations[naming.AnnotationFenced] }
 	s.expect(exitOK, "databaseinstances.db.platform.io/orders-1 is being fenced: its engine stops, and stays down until", "", "fence", "orders-1")
 	s.expect(exitOK, "orders-1 is fenced already", "", "fence", "orders-1", "orders-0")
@@ -150,14 +216,34 @@ func TestAFenceThatStopsWritesSaysSo(t *testing.T) {
 	}
 	s.instance("other-0", "other")
 	s.serves("other-0", true)
+	s.agents()
 	db := s.database()
 	db.Spec.HighAvailability = &dbv1.HighAvailabilitySpec{SynchronousReplicas: 1}
 	if _, err := s.databases.DatabaseV1().Databases("shop").Update(s.Context(), db, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	s.expect(exitOK, "`kubectl database unfence orders-0 -n shop`\n", "", "fence", "orders-0")
-	s.expect(exitOK, "-n shop`; 1 more serve, and each write must reach the primary and 1 others, so writes wait until then\n", "", "fence", "orders-1")
+	s.expect(exitOK, "-n shop`; 1 instance left, and each write must reach the primary and 1 replica, so writes wait until then\n", "", "fence", "orders-1")
 	s.expect(exitOK, "-n shop`; no other instance serves, so nothing takes writes until then\n", "", "fence", "orders-2")
+}
+
+func TestAFenceOfAPrimarySaysWhatClientsLose(t *testing.T) {
+	s := newShell(t, "shop/orders")
+	for _, name := range []string{"orders-0", "orders-1"} {
+		s.instance(name, "orders")
+		s.serves(name, true)
+	}
+	s.agents()
+	instances := s.databases.DatabaseV1().DatabaseInstances("shop")
+	primary, err := instances.Get(s.Context(), "orders-1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	primary.Status.Role = dbv1.RolePrimary
+	if _, err := instances.Update(s.Context(), primary, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(exitOK, "-n shop`; it is the primary: another instance takes over", "", "fence", "orders-1")
 }
 
 // serves sets what an instance says of itself.
@@ -178,6 +264,7 @@ func (s *shell) serves(name string, ready bool) {
 func TestAFenceIsWrittenAgainWhenSomebodyWasFaster(t *testing.T) {
 	s := newShell(t, "shop/orders")
 	s.instance("orders-0", "orders")
+	s.agents()
 	tries := 0
 	s.databases.PrependReactor("patch", "databases", func(action k8stesting.Action) (bool, runtime.Object, error) {
 		patch, ok := action.(k8stesting.PatchAction)
