@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
 )
@@ -50,4 +52,30 @@ func TestWhoCountsAsStarted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A start that goes well leaves no event of a failed probe; an engine that is not ready any more is told at once.
+func TestReadinessWaitsForTheFirstTimeOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(Options{})
+		a.beat()
+		set := func(ready bool) {
+			a.health.set(dbv1.DatabaseInstanceStatus{Phase: dbv1.InstanceRunning, Ready: ready}, &memory{}, step{})
+		}
+		expect := func(code int, atLeast, atMost time.Duration) {
+			t.Helper()
+			began, answer := time.Now(), httptest.NewRecorder()
+			a.readyz(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", http.NoBody))
+			if took := time.Since(began); answer.Code != code || took < atLeast || took > atMost {
+				t.Errorf("%d after %s, want %d after %s to %s", answer.Code, took, code, atLeast, atMost)
+			}
+		}
+		set(false)
+		expect(http.StatusServiceUnavailable, firstPatience, firstPatience)
+		ready := time.AfterFunc(3*time.Second, func() { set(true) })
+		defer ready.Stop()
+		expect(http.StatusOK, 3*time.Second, 3*time.Second+100*time.Millisecond)
+		set(false)
+		expect(http.StatusServiceUnavailable, 0, 0)
+	})
 }
