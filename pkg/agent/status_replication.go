@@ -16,6 +16,10 @@ const lagStep = 1 << 20
 // report fills in the status.
 func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 	s.Epoch = r.Disk.OwnEpoch
+	if r.done.mode != StartPrimary {
+		// One that is down, too, is as far as it knows, and not where it was the primary last.
+		s.Epoch = max(s.Epoch, r.Disk.Record.Epoch)
+	}
 	status := &dbv1.InstanceReplicationStatus{}
 	switch {
 	case r.seenAt.IsZero():
@@ -27,7 +31,6 @@ func (r *replication) report(s *dbv1.DatabaseInstanceStatus) {
 		}
 	case r.done.mode == StartReplica:
 		s.Timeline = r.seen.Timeline
-		s.Epoch = r.Disk.Record.Epoch
 		if r.done.source != nil {
 			status.Source = r.done.source.Instance
 		}

@@ -117,3 +117,18 @@ func TestWhatAFailoverLost(t *testing.T) {
 		}
 	}
 }
+
+// A fenced replica is not said to be of the epoch in which it was the primary long ago.
+func TestTheEpochOfAnInstance(t *testing.T) {
+	for mode, want := range map[StartMode]int64{"": 7, StartReplica: 7, StartPrimary: 3} {
+		r := replication{done: carriedOut{mode: mode}}
+		r.Disk.OwnEpoch, r.Disk.Record.Epoch = 3, 7
+		for _, r.seenAt = range []time.Time{{}, now} {
+			var s dbv1.DatabaseInstanceStatus
+			r.report(&s)
+			if s.Epoch != want {
+				t.Errorf("mode %q, looked at %v: epoch %d, want %d", mode, r.seenAt, s.Epoch, want)
+			}
+		}
+	}
+}
