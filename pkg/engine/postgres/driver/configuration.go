@@ -103,10 +103,16 @@ func sentence(e agent.LogEntry) string {
 	return text.String()
 }
 
-// folder finds the folder of a configuration file: its name is the agent's own affair.
-var folder = regexp.MustCompile(`"/[^"]*/([^"/]+)"`)
+// The agent writes the files that the server reads: where they are, and in which line a setting is, says nothing to a
+// person.
+var (
+	place  = regexp.MustCompile(` in file "[^"]*" line \d+`)
+	folder = regexp.MustCompile(`"/[^"]*/([^"/]+)"`)
+)
 
-func withoutPaths(text string) string { return folder.ReplaceAllString(text, `"$1"`) }
+func withoutPaths(text string) string {
+	return folder.ReplaceAllString(place.ReplaceAllString(text, ""), `"$1"`)
+}
 
 // Reload implements agent.Driver.
 func (d *Driver) Reload(ctx context.Context) ([]string, error) {
