@@ -68,12 +68,15 @@ uninstall: ## Remove the CRDs, and with them every Database, from the current cl
 	hack/kubectl delete --ignore-not-found -k manifests/crd
 
 # The local cluster, if that is the current one: nodes can get an image only if it is loaded into them.
-LOCAL := $(if $(KUBECONFIG),,$(wildcard $(CACHE)/cluster/kubeconfig))
+LOCAL := $(if $(filter-out $(CACHE)/cluster/kubeconfig,$(KUBECONFIG)),,$(wildcard $(CACHE)/cluster/kubeconfig))
 
 run: install $(if $(LOCAL),image) ## Run the operator here, against the current cluster; it waits while another one leads
 	$(if $(LOCAL),$(CLUSTER) load-image --tar out/operator.tar)
 	hack/kubectl apply --server-side -f manifests/operator/namespace.yaml
-	KUBECONFIG="$$(hack/kubectl kubeconfig)" go run ./cmd/database-operator --agent-image "$(IMAGE)" $(ARGS)
+	@leader="$$(hack/kubectl get lease database-operator --namespace database-system --ignore-not-found --output jsonpath='{.spec.holderIdentity}')"; \
+	if [ -n "$$leader" ]; then echo "The last leader was $$leader. While it runs, this operator waits; to end those of the cluster:" \
+		"hack/kubectl scale deployment database-operator --namespace database-system --replicas 0"; fi
+	KUBECONFIG="$$(hack/kubectl kubeconfig)" go run -ldflags '$(LDFLAGS)' ./cmd/database-operator --agent-image "$(IMAGE)" $(ARGS)
 
 cluster-up: cluster-tool ## Start the local cluster
 	$(CLUSTER) up $(ARGS)
