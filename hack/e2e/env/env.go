@@ -1,6 +1,7 @@
 // Package env gives the demo and the end-to-end tests a cluster with the operator in it.
 //
-//  1. Open takes the cluster of KUBECONFIG, or brings up the local one of hack/cluster, with what it needs.
+//  1. Open takes the cluster of KUBECONFIG, or, without one or with that of the local cluster, brings up the local one of
+//     hack/cluster, with what it needs.
 //  2. InstallOperator puts the CRDs, the RBAC rules and the Deployment of the working tree into it. On the local cluster the image
 //     is built and loaded; elsewhere the cluster must be able to get the image that IMAGE names.
 //  3. Close takes the local cluster down again, if Open brought it up.
@@ -55,7 +56,7 @@ func Open(ctx context.Context, log io.Writer) (*Env, error) {
 	if err := e.findFolders(ctx); err != nil {
 		return nil, err
 	}
-	if e.kubeconfig == "" {
+	if e.namesLocal() {
 		if err := e.up(ctx); err != nil {
 			return nil, err
 		}
@@ -69,7 +70,7 @@ func Attach(ctx context.Context, log io.Writer) (*Env, error) {
 	if err := e.findFolders(ctx); err != nil {
 		return nil, err
 	}
-	if e.kubeconfig == "" {
+	if e.namesLocal() {
 		e.Local, e.kubeconfig = true, e.localKubeconfig()
 		if _, err := os.Stat(e.kubeconfig); errors.Is(err, os.ErrNotExist) && !e.Marked() {
 			return nil, nil //nolint:nilnil // there is none, which is no error
@@ -92,6 +93,11 @@ func (e *Env) findFolders(ctx context.Context) error {
 }
 
 func (e *Env) localKubeconfig() string { return filepath.Join(e.cache, "cluster", "kubeconfig") }
+
+// namesLocal is true when nobody chose another cluster: who looks around in the local one has KUBECONFIG set to its file.
+func (e *Env) namesLocal() bool {
+	return e.kubeconfig == "" || filepath.Clean(e.kubeconfig) == e.localKubeconfig()
+}
 
 // marker is a file that says that the local cluster was brought up here, and not by a person with `make cluster-up`. It goes with the
 // cluster, whoever takes that down.

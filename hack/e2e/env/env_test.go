@@ -1,12 +1,14 @@
 package env
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWhoseClusterItIs goes through what is there before Open.
@@ -48,6 +50,32 @@ func TestWhoseClusterItIs(t *testing.T) {
 				t.Errorf("started here: %v, ours to take down: %v", e.Started, e.Marked())
 			}
 		})
+	}
+}
+
+// Whoever looks around in the local cluster has its kubeconfig in KUBECONFIG, and is not taken for one with another cluster.
+func TestTheLocalClusterIsKnownByItsKubeconfig(t *testing.T) {
+	e := &Env{cache: t.TempDir()}
+	local := e.localKubeconfig()
+	for kubeconfig, want := range map[string]bool{"": true, local: true, filepath.Dir(local) + "/./kubeconfig": true, local + ":" + local + "2": false, "/root/.kube/config": false} {
+		if e.kubeconfig = kubeconfig; e.namesLocal() != want {
+			t.Errorf("KUBECONFIG=%q is the local cluster's: %v", kubeconfig, !want)
+		}
+	}
+}
+
+func TestAnInterruptedWaitDoesNotSayThatItsTimeIsOver(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := Poll(ctx, time.Hour, "what never comes", func(context.Context) (string, error) {
+		cancel()
+		return "not there", nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "interrupted after 0s of waiting for what never comes: not there") {
+		t.Errorf("got %v", err)
+	}
+	err = Poll(t.Context(), time.Nanosecond, "what never comes", func(context.Context) (string, error) { return "not there", nil })
+	if err == nil || !strings.Contains(err.Error(), "waited 1ns for what never comes") {
+		t.Errorf("got %v", err)
 	}
 }
 

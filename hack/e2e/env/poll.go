@@ -15,7 +15,7 @@ const interval = 250 * time.Millisecond
 // Poll waits until the condition returns an empty state and no error. Errors are waited out, too: API servers restart. When the time is
 // over, the error has the last state.
 func Poll(ctx context.Context, timeout time.Duration, what string, condition func(context.Context) (state string, err error)) error {
-	last := "nothing was seen"
+	begun, last := time.Now(), "nothing was seen"
 	err := wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(ctx context.Context) (bool, error) {
 		state, err := condition(ctx)
 		switch {
@@ -26,7 +26,10 @@ func Poll(ctx context.Context, timeout time.Duration, what string, condition fun
 		}
 		return err == nil && state == "", nil
 	})
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("interrupted after %s of waiting for %s: %s", time.Since(begun).Round(time.Second), what, last)
+	case err != nil:
 		return fmt.Errorf("waited %s for %s: %s", timeout, what, last)
 	}
 	return nil
