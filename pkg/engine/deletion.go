@@ -35,6 +35,7 @@ func (p *planner) planDeletion() {
 		p.condition(dbv1.ConditionReady, no, dbv1.ReasonDeleting, why)
 		return
 	}
+	p.status.CurrentPrimary = ""
 	remaining := p.deletePods()
 	switch {
 	case remaining != "":

@@ -16,6 +16,7 @@ import (
 
 // reportPrimary: an instance accepts writes.
 func (p *planner) reportPrimary() {
+	p.status.CurrentPrimary = p.primary
 	if p.isObstructed(dbv1.ConditionPrimaryAvailable) {
 		return
 	}

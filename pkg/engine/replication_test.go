@@ -401,6 +401,19 @@ func TestAFenceOfThePrimaryIsNoFailureOfIt(t *testing.T) {
 	}
 }
 
+// Who lists Databases is not shown a primary that is down.
+func TestTheCurrentPrimaryIsOneThatTakesWrites(t *testing.T) {
+	s := settled(replicated(3))
+	if p := s.plan(); p.Status.CurrentPrimary != "db-0" {
+		t.Errorf("it is %q", p.Status.CurrentPrimary)
+	}
+	s.Database.Status = s.plan().Status
+	s.isNotReady("db-0", "The instance is fenced").releaseLease()
+	if p := s.plan(); p.Status.CurrentPrimary != "" || p.Status.Primary.Name != "db-0" {
+		t.Errorf("after a fence it is %q, and the last was %s", p.Status.CurrentPrimary, p.Status.Primary.Name)
+	}
+}
+
 func TestARecordWithUnknownHolderNamesIsNoPanic(t *testing.T) {
 	s := settled(replicated(2))
 	s.setRecord(record.Record{Candidates: []record.Candidate{{Name: "gone", Instance: "db-9"}}})

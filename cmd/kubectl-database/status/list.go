@@ -19,13 +19,9 @@ func Table(databases []dbv1.Database, withNamespace bool, options Options) strin
 		if withNamespace {
 			namespace = db.Namespace
 		}
-		primary := ""
-		if db.Status.Primary != nil {
-			primary = db.Status.Primary.Name
-		}
 		row := []cell{
 			text(namespace), text(db.Name), text(string(db.Spec.Engine)), text(rowVersion(db)), phase(db), text(db.Status.Ready),
-			text(primary), text(p.age(&db.CreationTimestamp)), problems(db),
+			text(db.Status.CurrentPrimary), text(p.age(&db.CreationTimestamp)), problems(db),
 		}
 		rows = append(rows, row)
 	}

@@ -65,7 +65,7 @@ func (p *page) summary(db *dbv1.Database) {
 	p.field("Topology", text(topology(db)))
 	p.field("Age", text(p.age(&db.CreationTimestamp)))
 	if primary := db.Status.Primary; primary != nil {
-		p.field("Primary", text(p.primary(primary)))
+		p.field("Primary", p.primary(primary, db.Status.CurrentPrimary == primary.Name))
 	}
 	if db.Status.Endpoint != "" {
 		p.field("Endpoint", text(db.Status.Endpoint+" (read and write)"))
@@ -112,15 +112,19 @@ func topology(db *dbv1.Database) string {
 	return b.String()
 }
 
-func (p *page) primary(primary *dbv1.PrimaryStatus) string {
+// primary is the one that takes writes, or did last.
+func (p *page) primary(primary *dbv1.PrimaryStatus, serves bool) cell {
 	s := primary.Name
 	if primary.Epoch > 0 {
 		s += fmt.Sprintf(", epoch %d", primary.Epoch)
 	}
+	if !serves {
+		return cell{"none is known to take writes; the last was " + s, red}
+	}
 	if primary.Since != nil {
 		s += ", for " + p.age(primary.Since)
 	}
-	return s
+	return text(s)
 }
 
 func (p *page) operation(db *dbv1.Database) {

@@ -123,6 +123,7 @@ func healthy() *Report {
 	db.Status = dbv1.DatabaseStatus{
 		Phase: dbv1.PhaseReady, Ready: "2/2", ReadyReplicas: 2, CurrentVersion: "15.4", ObservedGeneration: 3,
 		Endpoint: "orders.shop.svc:5432", ReadOnlyEndpoint: "orders-ro.shop.svc:5432",
+		CurrentPrimary:        "orders-0",
 		Primary:               &dbv1.PrimaryStatus{Name: "orders-0", Epoch: 7, Since: before(51 * time.Hour)},
 		CredentialsSecret:     "orders-credentials",
 		LastBackup:            &dbv1.BackupReference{Name: "orders-20260314", Time: before(13 * time.Hour)},
@@ -157,7 +158,7 @@ func troubled() *Report {
 	s := &r.Database.Status
 	r.Database.Spec.Version, s.Phase, s.Ready = "15.5", dbv1.PhaseDegraded, "1/2"
 	s.Health = &dbv1.HealthStatus{Status: "Degraded", Message: "1 of 2 instances does not answer"}
-	s.LastVerifiedBackup = nil
+	s.LastVerifiedBackup, s.CurrentPrimary = nil, ""
 	s.Operation = &dbv1.OperationStatus{
 		ID: "u1", Kind: "Upgrade", Target: "15.5", Phase: "Replicas", StartedAt: before(4 * time.Minute), Deadline: in(26 * time.Minute),
 		Message: "orders-1 was restarted with 15.5 and is awaited",

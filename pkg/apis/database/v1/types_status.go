@@ -88,7 +88,13 @@ type DatabaseStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// The instance that accepts writes.
+	// The instance that accepts writes at this moment, absent while none is known to. At most 63
+	// characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	CurrentPrimary string `json:"currentPrimary,omitempty"`
+
+	// The instance that accepts writes, or was the last one that did.
 	// +optional
 	Primary *PrimaryStatus `json:"primary,omitempty"`
 
@@ -140,7 +146,7 @@ type DatabaseStatus struct {
 	EngineStatus *EngineStatus `json:"engineStatus,omitempty"`
 }
 
-// PrimaryStatus names the instance that accepts writes.
+// PrimaryStatus names the instance that accepts writes, or did last.
 type PrimaryStatus struct {
 	// Name of the instance and of its pod. At most 63 characters.
 	// +kubebuilder:validation:MaxLength=63

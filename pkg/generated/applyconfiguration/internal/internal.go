@@ -530,6 +530,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: credentialsSecret
       type:
         scalar: string
+    - name: currentPrimary
+      type:
+        scalar: string
     - name: currentVersion
       type:
         scalar: string

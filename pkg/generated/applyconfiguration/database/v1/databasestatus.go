@@ -39,7 +39,10 @@ type DatabaseStatusApplyConfiguration struct {
 	CurrentVersion *string `json:"currentVersion,omitempty"`
 	// The metadata.generation that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// The instance that accepts writes.
+	// The instance that accepts writes at this moment, absent while none is known to. At most 63
+	// characters.
+	CurrentPrimary *string `json:"currentPrimary,omitempty"`
+	// The instance that accepts writes, or was the last one that did.
 	Primary *PrimaryStatusApplyConfiguration `json:"primary,omitempty"`
 	// The newest backup that succeeded.
 	LastBackup *BackupReferenceApplyConfiguration `json:"lastBackup,omitempty"`
@@ -154,6 +157,14 @@ func (b *DatabaseStatusApplyConfiguration) WithCurrentVersion(value string) *Dat
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *DatabaseStatusApplyConfiguration) WithObservedGeneration(value int64) *DatabaseStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithCurrentPrimary sets the CurrentPrimary field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CurrentPrimary field is set to the value of the last call.
+func (b *DatabaseStatusApplyConfiguration) WithCurrentPrimary(value string) *DatabaseStatusApplyConfiguration {
+	b.CurrentPrimary = &value
 	return b
 }
 

@@ -12,7 +12,7 @@ import (
 // PrimaryStatusApplyConfiguration represents a declarative configuration of the PrimaryStatus type for use
 // with apply.
 //
-// PrimaryStatus names the instance that accepts writes.
+// PrimaryStatus names the instance that accepts writes, or did last.
 type PrimaryStatusApplyConfiguration struct {
 	// Name of the instance and of its pod. At most 63 characters.
 	Name *string `json:"name,omitempty"`
