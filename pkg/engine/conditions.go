@@ -34,6 +34,9 @@ func (p *planner) instanceTrouble(name string) string {
 		return p.silence(name)
 	case report.Message != "":
 		return "instance " + name + " is " + string(report.Phase) + ": " + report.Message
+	case p.formerHolder() != "":
+		return fmt.Sprintf("instance %s is %s and waits until Lease %s, which a pod %s before it had, has not been renewed for %s", name, report.Phase, p.Lease.Name,
+			p.formerHolder(), dbv1.HighAvailability(p.Database).LeaseDuration.Duration)
 	}
 	return "instance " + name + " is " + string(report.Phase)
 }

@@ -161,6 +161,14 @@ func (p *planner) holds(name string) bool {
 	return pod != nil && p.election.holder == record.Identity{Pod: name, UID: string(pod.UID)}
 }
 
+// formerHolder is the pod that the Lease names and that is gone, as after an adoption; "" when there is no such.
+func (p *planner) formerHolder() string {
+	if holder := p.election.holder.Pod; p.shape.Elects && !p.holds(holder) {
+		return holder
+	}
+	return ""
+}
+
 // isCandidate is true when the data that an instance now has may be promoted.
 func (p *planner) isCandidate(name string) bool {
 	report := p.report(name)

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -33,6 +34,10 @@ func Transitions(before, after *dbv1.DatabaseStatus, fenced ...string) []Event {
 	became := func(kind string) bool {
 		return meta.IsStatusConditionTrue(after.Conditions, kind) && !meta.IsStatusConditionTrue(before.Conditions, kind)
 	}
+	if before.EngineStatus == nil && after.EngineStatus != nil && after.Replicas == 0 {
+		// Without a pod, the data that is known is that of volumes which were there before.
+		say(corev1.EventTypeNormal, "Adopted", "The volumes and credentials of an earlier Database of this name are taken over")
+	}
 	if became(dbv1.ConditionProvisioned) {
 		say(corev1.EventTypeNormal, "Provisioned", "The database is provisioned")
 	}
@@ -55,6 +60,8 @@ func Transitions(before, after *dbv1.DatabaseStatus, fenced ...string) []Event {
 // phaseEvents are those that begin or end a phase.
 func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, message string)) {
 	switch {
+	case before.CurrentVersion == "":
+		// The first instances are no scaling.
 	case after.Phase == dbv1.PhaseScaling && before.Phase != dbv1.PhaseScaling:
 		say(corev1.EventTypeNormal, "ScalingStarted", "Ready instances: "+after.Ready)
 	case before.Phase == dbv1.PhaseScaling && after.Phase == dbv1.PhaseReady:
@@ -72,6 +79,10 @@ func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, mess
 	}
 }
 
+// settling is how long replicas that have just begun to stream may stop once more: they do so when the primary keeps
+// the log for them.
+const settling = 10 * time.Second
+
 // warns is true for a condition that has become False or Unknown, or is so for another reason.
 // Waiting for a first start, or for a report, is no warning.
 func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
@@ -87,7 +98,9 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
 		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonResizing, dbv1.ReasonDeleting, dbv1.ReasonUnknown, dbv1.ReasonPaused:
 		return false
-	case dbv1.ReasonInstanceNotReady, dbv1.ReasonReplicaNotReady:
+	case dbv1.ReasonReplicaNotReady:
+		return old != nil && old.Status == metav1.ConditionTrue && c.LastTransitionTime.Sub(old.LastTransitionTime.Time) > settling
+	case dbv1.ReasonInstanceNotReady:
 		return old != nil && old.Status == metav1.ConditionTrue
 	}
 	return true
