@@ -5,13 +5,15 @@ import (
 )
 
 // AuthSpec describes the application account.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.username) || self.username.matches('^[A-Za-z_][A-Za-z0-9_-]*$')",message="spec.auth.username must be a letter or _, then letters, digits, _ or -, because it stands in URIs and files unquoted; write it as order_service, or leave it out for app"
+// +kubebuilder:validation:XValidation:rule="!has(self.database) || self.database.matches('^[A-Za-z_][A-Za-z0-9_-]*$')",message="spec.auth.database must be a letter or _, then letters, digits, _ or -, because it stands in the URI that clients get; write it as orders, or leave it out for the account's name"
 type AuthSpec struct {
 	// Name of the application account. Default: app; at most 61 characters (a rotation adds two): a letter
 	// or _, then letters, digits, _ or -. Names of the engine's own accounts are refused. It cannot be
 	// changed, and must be that of Secret <name>-credentials when the Secret was there before.
 	// +optional
 	// +kubebuilder:validation:MaxLength=61
-	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
 	Username string `json:"username,omitempty"`
 
 	// Name of the database that the account owns. Default: the account's name; at most 63
@@ -19,7 +21,6 @@ type AuthSpec struct {
 	// Elasticsearch ignore it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_-]*$`
 	Database string `json:"database,omitempty"`
 
 	// Publication of the credentials in Consul KV. Default: none. Not in this release: they are in their

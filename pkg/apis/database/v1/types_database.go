@@ -255,6 +255,7 @@ const (
 
 // TopologySpec says how many instances there are and what they are to each other.
 //
+// +kubebuilder:validation:XValidation:rule="self.replicas >= 1 && self.replicas <= 50",message="spec.topology.replicas must be between 1 and 50, because without an instance there is no database, and more were never tried; set it in there, or delete the Database, which keeps its volumes unless spec.lifecycle.deletionPolicy is Delete"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Standalone' || self.replicas == 1",message="spec.topology.replicas must be 1 in mode Standalone, because that is one instance; set mode: Replicated, where the engine has it, for more"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Sharded' || (has(self.shards) && self.shards >= 1)",message="spec.topology.shards must be 1 or more in mode Sharded, because data lives in shards alone; set it to the number of replica sets"
 // +kubebuilder:validation:XValidation:rule="self.mode == oldSelf.mode || (oldSelf.mode == 'Standalone' && self.mode == 'Replicated')",message="spec.topology.mode can change in place only from Standalone to Replicated, because other changes lay data out anew; back up, and restore into a new Database"
@@ -274,8 +275,6 @@ type TopologySpec struct {
 	// Lowering it keeps the volumes of the instances that go, unless lifecycle.deletionPolicy is Delete.
 	// +optional
 	// +kubebuilder:default=1
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=50
 	Replicas int32 `json:"replicas,omitempty"`
 
 	// Number of replica sets, in mode Cluster of Redis (3 or more) and Sharded of MongoDB

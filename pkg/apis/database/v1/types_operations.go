@@ -23,6 +23,7 @@ type MaintenanceSpec struct {
 // MaintenanceWindow is a weekly span of time.
 //
 // +kubebuilder:validation:XValidation:rule="duration(self.duration) >= duration('10m') && duration(self.duration) <= duration('24h')",message=`duration of a maintenance window must be between 10m and 24h, because a shorter one fits no restart and a longer one is no window; set it, as "4h"`
+// +kubebuilder:validation:XValidation:rule="self.startTime.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')",message=`startTime of a maintenance window must be HH:MM of 24 hours, because a window opens at a minute of the day; write it as "02:00" or "14:30"`
 type MaintenanceWindow struct {
 	// Day of the week: 0 is Sunday, 6 is Saturday. Required.
 	// +required
@@ -33,7 +34,6 @@ type MaintenanceWindow struct {
 	// When the window opens, "HH:MM" of 24 hours. Required.
 	// +required
 	// +kubebuilder:validation:MaxLength=5
-	// +kubebuilder:validation:Pattern=`^([01][0-9]|2[0-3]):[0-5][0-9]$`
 	StartTime string `json:"startTime"`
 
 	// For how long the window stays open, as "4h". Required; 10 minutes to 24 hours.
@@ -70,6 +70,7 @@ type ObservabilitySpec struct {
 
 // MetricsSpec describes the metrics endpoint of the engine.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || (self.port >= 1024 && self.port <= 65535)",message="spec.observability.metrics.port must be between 1024 and 65535, because nothing in the pod runs as root, and listens on none of the others; choose one there, or leave it out for the exporter's usual one"
 // +kubebuilder:validation:XValidation:rule="!has(self.port) || !(self.port in [8008, 8009])",message="spec.observability.metrics.port must not be 8008 or 8009, because the agent listens there; choose another, or leave it out for the exporter's usual one"
 // +kubebuilder:validation:XValidation:rule="!has(self.serviceMonitor) || !self.serviceMonitor || !has(self.enabled) || self.enabled",message="spec.observability.metrics.serviceMonitor needs metrics, because there is nothing else to scrape; set enabled: true, or serviceMonitor: false"
 type MetricsSpec struct {
@@ -87,8 +88,6 @@ type MetricsSpec struct {
 	// MongoDB 9216, Redis 9121, Elasticsearch 9114, SQLite: the clients'); 1024 to 65535, and not one
 	// of the agent's (8008, 8009).
 	// +optional
-	// +kubebuilder:validation:Minimum=1024
-	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 }
 

@@ -59,6 +59,7 @@ type AutoGrowSpec struct {
 
 // NetworkingSpec says how clients reach the database.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || (self.port >= 1024 && self.port <= 65535)",message="spec.networking.port must be between 1024 and 65535, because the engine does not run as root, and listens on none of the others; choose one there, or leave it out for the engine's own"
 // +kubebuilder:validation:XValidation:rule="!has(self.port) || !(self.port in [8008, 8009])",message="spec.networking.port must not be 8008 or 8009, because the agent listens there; choose another, or leave it out for the engine's own"
 // +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('db.platform.io/'))",message="spec.networking.annotations must not begin with db.platform.io/, because the operator reads those as its own; choose another prefix"
 type NetworkingSpec struct {
@@ -71,8 +72,6 @@ type NetworkingSpec struct {
 	// Port that clients connect to. Default: the engine's own (PostgreSQL 5432, MongoDB 27017, Redis 6379,
 	// Elasticsearch 9200, SQLite 8080); 1024 to 65535, and not one of the agent's (8008, 8009).
 	// +optional
-	// +kubebuilder:validation:Minimum=1024
-	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 
 	// Encryption of client connections. Default: off. Not in this release: connections are not
@@ -216,7 +215,7 @@ type PodMetadata struct {
 
 // LabelValue is the value of a label: at most 63 characters.
 //
-// +kubebuilder:validation:Pattern=`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`
+// +kubebuilder:validation:XValidation:rule="self.matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')",message="a value of spec.podMetadata.labels must be letters, digits, -, _ and ., with a letter or digit at both ends, because no pod could have another label; put other text into spec.podMetadata.annotations"
 // +kubebuilder:validation:MaxLength=63
 type LabelValue string
 

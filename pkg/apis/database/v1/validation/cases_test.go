@@ -209,6 +209,7 @@ var ruleCases = []ruleCase{
 	{rule: "mode-elasticsearch", wrong: "a replicated Elasticsearch", engine: dbv1.Elasticsearch, at: "spec.topology.mode", bad: mode(dbv1.Replicated, 3, 0)},
 	{rule: "mode-elasticsearch", wrong: "a standalone Elasticsearch", engine: dbv1.Elasticsearch, at: "spec.topology.mode", bad: mode(dbv1.Standalone, 1, 0)},
 	{rule: "mode-sqlite", wrong: "a replicated SQLite", engine: dbv1.SQLite, at: "spec.topology.mode", bad: mode(dbv1.Replicated, 1, 0)},
+	{rule: "replicas-range", wrong: "more instances than were ever tried", at: "spec.topology.replicas", bad: mode(dbv1.Replicated, 51, 0)},
 	{rule: "standalone-replicas", wrong: "a standalone PostgreSQL of 2", at: "spec.topology.replicas", bad: mode(dbv1.Standalone, 2, 0)},
 	{rule: "standalone-replicas", wrong: "a SQLite of 2", engine: dbv1.SQLite, at: "spec.topology.replicas", bad: mode(dbv1.Standalone, 2, 0)},
 	{rule: "elasticsearch-replicas", wrong: "an Elasticsearch of 2", engine: dbv1.Elasticsearch, at: "spec.topology.replicas", bad: mode(dbv1.Cluster, 2, 0)},
@@ -241,6 +242,9 @@ var ruleCases = []ruleCase{
 	{rule: "resource-claims-added", wrong: "a claim of a device, for what runs", at: "spec.resources.claims", change: true, context: Context{CurrentVersion: "15.4"}, bad: requests(corev1.ResourceRequirements{Claims: devices(1)})},
 	{rule: "resources-memory", wrong: "a limit without its unit", at: "spec.resources.limits[memory]", bad: requests(corev1.ResourceRequirements{Limits: memory("2")})},
 
+	{rule: "port-range", wrong: "a port of root's", at: "spec.networking.port", bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 80} })},
+	{rule: "port-range", wrong: "a port that there is not", at: "spec.networking.port", bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 65536} })},
+	{rule: "metrics-port-range", wrong: "metrics on a port of root's", at: "spec.observability.metrics.port", bad: metrics(dbv1.MetricsSpec{Port: 80})},
 	{rule: "port-agent", wrong: "the agent's port", at: "spec.networking.port", bad: spec(func(s *dbv1.DatabaseSpec) { s.Networking = &dbv1.NetworkingSpec{Port: 8008} })},
 	{rule: "metrics-port-agent", wrong: "metrics on the agent's port", at: "spec.observability.metrics.port", bad: metrics(dbv1.MetricsSpec{Port: 8009})},
 	{rule: "metrics-port", wrong: "metrics on the clients' port", at: "spec.observability.metrics.port", bad: metrics(dbv1.MetricsSpec{Port: 5432})},
@@ -257,6 +261,9 @@ var ruleCases = []ruleCase{
 	})},
 	{rule: "pod-annotations", wrong: "an annotation of the operator", at: "spec.podMetadata.annotations[db.platform.io/x]", bad: spec(func(s *dbv1.DatabaseSpec) {
 		s.PodMetadata = &dbv1.PodMetadata{Annotations: map[string]dbv1.AnnotationValue{"db.platform.io/x": "y"}}
+	})},
+	{rule: "label-value", wrong: "a label's value with a space", at: "spec.podMetadata.labels[team]", bad: spec(func(s *dbv1.DatabaseSpec) {
+		s.PodMetadata = &dbv1.PodMetadata{Labels: map[string]dbv1.LabelValue{"team": "a b"}}
 	})},
 	{rule: "metadata-names", wrong: "a label with spaces in its name", at: "spec.podMetadata.labels[my label]", detail: "not a name that Kubernetes accepts", bad: spec(func(s *dbv1.DatabaseSpec) {
 		s.PodMetadata = &dbv1.PodMetadata{Labels: map[string]dbv1.LabelValue{"my label": "x"}}
@@ -287,6 +294,8 @@ var ruleCases = []ruleCase{
 	{rule: "restore-target-elasticsearch", wrong: "a point in time of Elasticsearch", engine: dbv1.Elasticsearch, at: "spec.restore.pointInTime", bad: restore(dbv1.RestoreSpec{BackupName: "x", PointInTime: &metav1.Time{Time: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}})},
 	{rule: "restore-source-path", wrong: "a source without its namespace", at: "spec.restore.source.database", bad: restore(dbv1.RestoreSpec{Source: source("db", s3())})},
 
+	{rule: "username-form", wrong: "an account that begins with a digit", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "1app"})},
+	{rule: "database-form", wrong: "a database with a space", at: "spec.auth.database", bad: auth(dbv1.AuthSpec{Database: "my shop"})},
 	{rule: "username-postgresql", wrong: "PostgreSQL's superuser", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "postgres"})},
 	{rule: "username-postgresql", wrong: "a process of the engine", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "walreceiver"})},
 	{rule: "username-postgresql", wrong: "the account of replicas", at: "spec.auth.username", bad: auth(dbv1.AuthSpec{Username: "db_replication"})},
@@ -316,6 +325,10 @@ var ruleCases = []ruleCase{
 	{rule: "consul-address", wrong: "an address with a path", at: "spec.auth.consul.address", bad: consul(dbv1.ConsulSpec{Address: "https://consul:8500/v1"})},
 	{rule: "consul-scheme", wrong: "two schemes", at: "spec.auth.consul.scheme", bad: consul(dbv1.ConsulSpec{Address: "https://consul:8500", Scheme: "http"})},
 
+	{rule: "window-start", wrong: "a window at 2 o'clock", at: "spec.maintenance.windows[0].startTime", bad: func(db *dbv1.Database) {
+		window(dbv1.MaintenanceWindow{Duration: *duration(time.Hour)})(db)
+		db.Spec.Maintenance.Windows[0].StartTime = "2:00"
+	}},
 	{rule: "window-duration", wrong: "a window of five minutes", at: "spec.maintenance.windows[0].duration", bad: window(dbv1.MaintenanceWindow{Duration: *duration(5 * time.Minute)})},
 	{rule: "window-duration", wrong: "a window of 25 hours", at: "spec.maintenance.windows[0].duration", bad: window(dbv1.MaintenanceWindow{Duration: *duration(25 * time.Hour)})},
 	{rule: "window-zone", wrong: "a window in no time zone", at: "spec.maintenance.windows[0].timeZone", detail: "not a known time zone", bad: window(dbv1.MaintenanceWindow{Duration: *duration(time.Hour), TimeZone: "CEST/Berlin"})},

@@ -33,7 +33,7 @@ var (
 	}
 )
 
-// username is the pattern of spec.auth.username, and usernameLength its limit.
+// username is the form of spec.auth.username, and of spec.auth.database; usernameLength is the limit of the first.
 var username = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
 const usernameLength = 61
@@ -52,6 +52,26 @@ func Username(engine dbv1.Engine, name string) string {
 
 // authRules are about the application account, Consul and rotation.
 var authRules = []Rule{
+	{
+		ID: "username-form", Paths: []string{"spec.auth"},
+		CEL: `!has(self.username) || self.username.matches('^[A-Za-z_][A-Za-z0-9_-]*$')`,
+		Message: "spec.auth.username must be a letter or _, then letters, digits, _ or -, because it stands in URIs and files unquoted; " +
+			"write it as order_service, or leave it out for app",
+		Check: func(s *subject) {
+			name := authOf(s.spec).Username
+			s.refuse(name != "" && !username.MatchString(name), "spec.auth.username", name)
+		},
+	},
+	{
+		ID: "database-form", Paths: []string{"spec.auth"},
+		CEL: `!has(self.database) || self.database.matches('^[A-Za-z_][A-Za-z0-9_-]*$')`,
+		Message: "spec.auth.database must be a letter or _, then letters, digits, _ or -, because it stands in the URI that clients get; " +
+			"write it as orders, or leave it out for the account's name",
+		Check: func(s *subject) {
+			name := authOf(s.spec).Database
+			s.refuse(name != "" && !username.MatchString(name), "spec.auth.database", name)
+		},
+	},
 	userRule(dbv1.PostgreSQL, `'postgres', 'public', 'none', 'replication', 'db_replication', 'walreceiver', 'monitoring', 'backup', 'operator'`),
 	{
 		ID: "username-pg", Paths: []string{"spec"},

@@ -14,6 +14,28 @@ import (
 // networkingRules are about ports, certificates and the metadata of what clients and pods see.
 var networkingRules = []Rule{
 	{
+		ID: "port-range", Paths: []string{"spec.networking"},
+		CEL: `!has(self.port) || (self.port >= 1024 && self.port <= 65535)`,
+		Message: "spec.networking.port must be between 1024 and 65535, because the engine does not run as root, and listens on none of the others; " +
+			"choose one there, or leave it out for the engine's own",
+		Check: func(s *subject) {
+			if n := s.spec.Networking; n != nil {
+				s.refuse(!listens(n.Port), "spec.networking.port", n.Port)
+			}
+		},
+	},
+	{
+		ID: "metrics-port-range", Paths: []string{"spec.observability.metrics"},
+		CEL: `!has(self.port) || (self.port >= 1024 && self.port <= 65535)`,
+		Message: "spec.observability.metrics.port must be between 1024 and 65535, because nothing in the pod runs as root, and listens on none of the others; " +
+			"choose one there, or leave it out for the exporter's usual one",
+		Check: func(s *subject) {
+			if o := s.spec.Observability; o != nil && o.Metrics != nil {
+				s.refuse(!listens(o.Metrics.Port), "spec.observability.metrics.port", o.Metrics.Port)
+			}
+		},
+	},
+	{
 		ID: "port-agent", Paths: []string{"spec.networking"},
 		CEL: `!has(self.port) || !(self.port in [8008, 8009])`,
 		Message: "spec.networking.port must not be 8008 or 8009, because the agent listens there; " +
@@ -134,19 +156,35 @@ var networkingRules = []Rule{
 		},
 	},
 	{
+		ID: "label-value", Paths: []string{"spec.podMetadata.labels{}"},
+		CEL: `self.matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')`,
+		Message: "a value of spec.podMetadata.labels must be letters, digits, -, _ and ., with a letter or digit at both ends, because no pod could have another label; " +
+			"put other text into spec.podMetadata.annotations",
+		Check: func(s *subject) {
+			if p := s.spec.PodMetadata; p != nil {
+				for _, name := range slices.Sorted(maps.Keys(p.Labels)) {
+					s.refuse(len(validation.IsValidLabelValue(string(p.Labels[name]))) > 0, key("spec.podMetadata.labels", name), string(p.Labels[name]))
+				}
+			}
+		},
+	},
+	{
 		ID:      "metadata-names",
-		Message: "labels and annotations must have names and values that Kubernetes accepts, because no pod or Service could be made with others",
+		Message: "labels and annotations must have names that Kubernetes accepts, because no pod or Service could be made with others",
 		Check: func(s *subject) {
 			if n := s.spec.Networking; n != nil {
-				checkNames(s, "spec.networking.annotations", n.Annotations, false)
+				checkNames(s, "spec.networking.annotations", n.Annotations)
 			}
 			if p := s.spec.PodMetadata; p != nil {
-				checkNames(s, "spec.podMetadata.labels", p.Labels, true)
-				checkNames(s, "spec.podMetadata.annotations", p.Annotations, false)
+				checkNames(s, "spec.podMetadata.labels", p.Labels)
+				checkNames(s, "spec.podMetadata.annotations", p.Annotations)
 			}
 		},
 	},
 }
+
+// listens is true for a port that a process without rights can listen on, and for none, which is the default.
+func listens(port int32) bool { return port == 0 || port >= 1024 && port <= 65535 }
 
 func agentPort(port int32) bool { return port == 8008 || port == 8009 }
 
@@ -165,17 +203,11 @@ func refuseKeys[V ~string](s *subject, path string, of map[string]V, prefixes ..
 	}
 }
 
-// checkNames judges names, and values where they are those of labels, as the API server would on the object made from them.
-func checkNames[V ~string](s *subject, path string, of map[string]V, labels bool) {
+// checkNames judges names as the API server would on the object made with them.
+func checkNames[V ~string](s *subject, path string, of map[string]V) {
 	for _, name := range slices.Sorted(maps.Keys(of)) {
 		for _, wrong := range validation.IsQualifiedName(strings.ToLower(name)) {
 			s.refuseWith(key(path, name), name, fmt.Sprintf("not a name that Kubernetes accepts: %s", wrong))
-		}
-		if !labels {
-			continue
-		}
-		for _, wrong := range validation.IsValidLabelValue(string(of[name])) {
-			s.refuseWith(key(path, name), string(of[name]), fmt.Sprintf("not a label's value that Kubernetes accepts: %s", wrong))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package validation
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,8 +22,21 @@ const (
 // minLag is the least lag that is allowed, in bytes.
 const minLag = 64 << 10
 
+var startTime = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
+
 // operationRules are about maintenance, failover and observability.
 var operationRules = []Rule{
+	{
+		ID: "window-start", Paths: []string{"spec.maintenance.windows[]"},
+		CEL: `self.startTime.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')`,
+		Message: "startTime of a maintenance window must be HH:MM of 24 hours, because a window opens at a minute of the day; " +
+			`write it as "02:00" or "14:30"`,
+		Check: func(s *subject) {
+			s.eachWindow(func(path string, w *dbv1.MaintenanceWindow) {
+				s.refuse(!startTime.MatchString(w.StartTime), path+".startTime", w.StartTime)
+			})
+		},
+	},
 	{
 		ID: "window-duration", Paths: []string{"spec.maintenance.windows[]"},
 		CEL: `duration(self.duration) >= duration('10m') && duration(self.duration) <= duration('24h')`,

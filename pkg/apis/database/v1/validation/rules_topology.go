@@ -44,6 +44,16 @@ var topologyRules = []Rule{
 		Check: modes(dbv1.SQLite, dbv1.Standalone),
 	},
 	{
+		ID: "replicas-range", Paths: []string{"spec.topology"},
+		CEL: `self.replicas >= 1 && self.replicas <= 50`,
+		Message: "spec.topology.replicas must be between 1 and 50, because without an instance there is no database, and more were never tried; " +
+			"set it in there, or delete the Database, which keeps its volumes unless spec.lifecycle.deletionPolicy is Delete",
+		Check: func(s *subject) {
+			// 0 is the default, which is 1.
+			s.refuse(s.spec.Topology.Replicas < 0 || s.spec.Topology.Replicas > 50, "spec.topology.replicas", s.spec.Topology.Replicas)
+		},
+	},
+	{
 		ID: "standalone-replicas", Paths: []string{"spec.topology"},
 		CEL: `self.mode != 'Standalone' || self.replicas == 1`,
 		Message: "spec.topology.replicas must be 1 in mode Standalone, because that is one instance; " +
