@@ -34,8 +34,7 @@ func Transitions(before, after *dbv1.DatabaseStatus, fenced ...string) []Event {
 	became := func(kind string) bool {
 		return meta.IsStatusConditionTrue(after.Conditions, kind) && !meta.IsStatusConditionTrue(before.Conditions, kind)
 	}
-	if before.EngineStatus == nil && after.EngineStatus != nil && after.Replicas == 0 {
-		// Without a pod, the data that is known is that of volumes which were there before.
+	if hasAdopted(before, after) {
 		say(corev1.EventTypeNormal, "Adopted", "The volumes and credentials of an earlier Database of this name are taken over")
 	}
 	if became(dbv1.ConditionProvisioned) {
@@ -47,7 +46,7 @@ func Transitions(before, after *dbv1.DatabaseStatus, fenced ...string) []Event {
 	events = append(events, electionEvents(before, after)...)
 	phaseEvents(before, after, say)
 	for _, c := range after.Conditions {
-		planned := c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover) || isFencedAway(before.Primary, c, fenced)
+		planned := isHandover(after, c) || isFencedAway(before.Primary, c, fenced)
 		// What stands against everything is said of many conditions, and once as an event.
 		repeated := c.Type != dbv1.ConditionProvisioned && c.Message == messageOf(after, dbv1.ConditionProvisioned)
 		if warns(before, c) && !planned && !repeated {
@@ -57,8 +56,18 @@ func Transitions(before, after *dbv1.DatabaseStatus, fenced ...string) []Event {
 	return events
 }
 
-// phaseEvents are those that begin or end a phase.
-func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, message string)) {
+// hasAdopted is true when data is known and there is no pod yet: it is that of volumes which were there before.
+func hasAdopted(before, after *dbv1.DatabaseStatus) bool {
+	return before.EngineStatus == nil && after.EngineStatus != nil && after.Replicas == 0
+}
+
+// isHandover is true for what a switchover has to do.
+func isHandover(after *dbv1.DatabaseStatus, c metav1.Condition) bool {
+	return c.Reason == dbv1.ReasonFailingOver && isRunning(after.Operation, dbv1.OperationSwitchover)
+}
+
+// scalingEvents are those of a number of instances that changes.
+func scalingEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, message string)) {
 	switch {
 	case before.CurrentVersion == "":
 		// The first instances are no scaling.
@@ -67,6 +76,11 @@ func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, mess
 	case before.Phase == dbv1.PhaseScaling && after.Phase == dbv1.PhaseReady:
 		say(corev1.EventTypeNormal, "ScalingCompleted", "Ready instances: "+after.Ready)
 	}
+}
+
+// phaseEvents are those that begin or end a phase.
+func phaseEvents(before, after *dbv1.DatabaseStatus, say func(kind, reason, message string)) {
+	scalingEvents(before, after, say)
 	now := reason(after, dbv1.ConditionStorageReady)
 	if reason(before, dbv1.ConditionStorageReady) == dbv1.ReasonResizing && now != dbv1.ReasonResizing && now != dbv1.ReasonResizeFailed {
 		say(corev1.EventTypeNormal, "StorageGrown", "The volumes have grown")
@@ -98,12 +112,18 @@ func warns(before *dbv1.DatabaseStatus, c metav1.Condition) bool {
 	case dbv1.ReasonProvisioning, dbv1.ReasonCredentialsPending, dbv1.ReasonConfigPending, dbv1.ReasonVolumePending,
 		dbv1.ReasonRestarting, dbv1.ReasonScaling, dbv1.ReasonResizing, dbv1.ReasonDeleting, dbv1.ReasonUnknown, dbv1.ReasonPaused:
 		return false
-	case dbv1.ReasonReplicaNotReady:
-		return old != nil && old.Status == metav1.ConditionTrue && c.LastTransitionTime.Sub(old.LastTransitionTime.Time) > settling
-	case dbv1.ReasonInstanceNotReady:
-		return old != nil && old.Status == metav1.ConditionTrue
+	case dbv1.ReasonInstanceNotReady, dbv1.ReasonReplicaNotReady:
+		return wasGood(old, c)
 	}
 	return true
+}
+
+// wasGood is true for a condition that was True, and of replicas not only just now.
+func wasGood(old *metav1.Condition, c metav1.Condition) bool {
+	if old == nil || old.Status != metav1.ConditionTrue {
+		return false
+	}
+	return c.Reason != dbv1.ReasonReplicaNotReady || c.LastTransitionTime.Sub(old.LastTransitionTime.Time) > settling
 }
 
 // isFencedAway is true when there is no primary because a person fenced the last one: that is what they asked for.

@@ -229,12 +229,27 @@ func (p *page) credentials(report *Report) {
 	p.rotation(db.Status.RotationStatus)
 }
 
+// tally is on how many instances an account must be, and is; copied when replicas have it with their data.
+type tally struct {
+	wanted, good int
+	copied       bool
+}
+
+func accountLine(name string, t tally, problem string) cell {
+	where := fmt.Sprintf("logs in on %d of %s", t.good, plural.Of(t.wanted, "instance"))
+	switch {
+	case problem != "":
+		return cell{fmt.Sprintf("%s %s, %s (%s)", markBad, name, where, problem), red}
+	case t.wanted == 0:
+		return cell{fmt.Sprintf("%s %s, not known: no primary reports", markUnknown, name), yellow}
+	case t.copied:
+		return text(fmt.Sprintf("%s %s, logs in on the primary; replicas have it with its data", markGood, name))
+	}
+	return text(fmt.Sprintf("%s %s, %s", markGood, name, where))
+}
+
 // accounts says for each account whether it is as it must be. That of a primary is its replicas' too.
 func accounts(report *Report) []cell {
-	type tally struct {
-		wanted, good int
-		copied       bool
-	}
 	tallies, problems := map[string]*tally{}, map[string]string{}
 	for i := range report.Instances {
 		instance := &report.Instances[i]
@@ -266,17 +281,7 @@ func accounts(report *Report) []cell {
 	}
 	var lines []cell
 	for name, t := range tallies {
-		where := fmt.Sprintf("logs in on %d of %s", t.good, plural.Of(t.wanted, "instance"))
-		switch problem := problems[name]; {
-		case problem != "":
-			lines = append(lines, cell{fmt.Sprintf("%s %s, %s (%s)", markBad, name, where, problem), red})
-		case t.wanted == 0:
-			lines = append(lines, cell{fmt.Sprintf("%s %s, not known: no primary reports", markUnknown, name), yellow})
-		case t.copied:
-			lines = append(lines, text(fmt.Sprintf("%s %s, logs in on the primary; replicas have it with its data", markGood, name)))
-		default:
-			lines = append(lines, text(fmt.Sprintf("%s %s, %s", markGood, name, where)))
-		}
+		lines = append(lines, accountLine(name, *t, problems[name]))
 	}
 	slices.SortFunc(lines, func(a, b cell) int { return strings.Compare(a.text, b.text) })
 	return lines
