@@ -31,7 +31,7 @@ type MaintenanceWindow struct {
 	// +kubebuilder:validation:Maximum=6
 	DayOfWeek int32 `json:"dayOfWeek"`
 
-	// When the window opens, "HH:MM" of 24 hours. Required.
+	// When the window opens, "HH:MM" of 24 hours, 5 characters. Required.
 	// +required
 	// +kubebuilder:validation:MaxLength=5
 	StartTime string `json:"startTime"`

@@ -16,7 +16,7 @@ import (
 type MaintenanceWindowApplyConfiguration struct {
 	// Day of the week: 0 is Sunday, 6 is Saturday. Required.
 	DayOfWeek *int32 `json:"dayOfWeek,omitempty"`
-	// When the window opens, "HH:MM" of 24 hours. Required.
+	// When the window opens, "HH:MM" of 24 hours, 5 characters. Required.
 	StartTime *string `json:"startTime,omitempty"`
 	// For how long the window stays open, as "4h". Required; 10 minutes to 24 hours.
 	Duration *metav1.Duration `json:"duration,omitempty"`
