@@ -81,7 +81,7 @@ func runIntegration(ctx context.Context, r *repo) []result {
 // prepareEngines installs the programs of PostgreSQL and Redis, which tests of the agent, the drivers and the checker start. Who is not root,
 // or has no apt-get, cannot install them: the tests of an engine that is missing are skipped, and say why.
 func (r *repo) prepareEngines(ctx context.Context) error {
-	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+	if apt, _ := exec.LookPath("apt-get"); apt == "" || os.Geteuid() != 0 {
 		return nil
 	}
 	cluster, err := r.clusterTool(ctx)

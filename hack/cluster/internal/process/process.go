@@ -186,6 +186,11 @@ func Exec(argument string) error {
 			return err
 		}
 	}
+	return become(&spec)
+}
+
+// become makes this process the program. It returns only errors.
+func become(spec *Spec) error {
 	path, err := exec.LookPath(spec.Args[0])
 	if err != nil {
 		return fmt.Errorf("finding %s: %w", spec.Name, err)

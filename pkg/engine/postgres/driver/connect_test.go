@@ -17,8 +17,7 @@ import (
 // fakeServer listens where a server does, and answers each connection. It returns the driver for it.
 func fakeServer(t *testing.T, answer func(net.Conn, *pgproto3.Backend)) *Driver {
 	t.Helper()
-	// The name of a socket must be short.
-	dir, err := os.MkdirTemp("", "pg")
+	dir, err := os.MkdirTemp("", "pg") //nolint:usetesting // the name of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
