@@ -183,7 +183,15 @@ func TestLatenessIsCountedForEachConfiguration(t *testing.T) {
 		for _, content := range []string{"a = 2\n", "a = 3\n", "a = 2\n", goodConfig, "a = 2\n"} {
 			driver.set(func() { driver.late = 1 })
 			hash := mountConfig(t, dir, content)
-			s.change(func(to *dbv1.DatabaseInstanceSpec) { to.ConfigHash = hash })
+			s.agent.post(t.Context(), func(m *memory) {
+				next := m.instance.DeepCopy()
+				next.Spec.ConfigHash = hash
+				s.agent.take(m, next)
+				if content == "a = 3\n" {
+					// The reload of the one before may end only then.
+					m.config.late = "another"
+				}
+			})
 			time.Sleep(500 * time.Millisecond)
 			synctest.Wait()
 			if got := s.memory.config; got.late != hash && content != goodConfig || got.refused != "" {

@@ -74,9 +74,10 @@ type fakeDriver struct {
 	// started is the one that it was last started with; alive makes it say that it is, and no more.
 	started string
 	alive   bool
-	// late is how many reloads will not be done in time; unchecked is why the next check fails; checks
+	// late is how many reloads will not be done in time; pending waits for a restart after them; unchecked is why the next check fails; checks
 	// makes it last until somebody cancels it.
 	late      int
+	pending   []string
 	unchecked error
 	checks    bool
 	// frozen is how long the next probe takes, which then fails.
@@ -186,7 +187,7 @@ func (d *fakeDriver) Reload(context.Context) ([]string, error) {
 	if d.late >= 0 || d.alive || d.silent || d.isDeaf() {
 		return nil, context.DeadlineExceeded
 	}
-	return nil, nil
+	return d.pending, nil
 }
 
 func (d *fakeDriver) Account(_ context.Context, account Account) AccountResult {

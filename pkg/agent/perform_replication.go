@@ -193,6 +193,8 @@ func (a *Agent) look(ctx context.Context, process Engine, engine Replicator) {
 		seen, err := engine.Replication(limit)
 		cancel()
 		if err != nil {
+			// The health poll may wait for the same connection.
+			timer.Reset(lookPeriod)
 			continue
 		}
 		a.post(ctx, func(m *memory) {

@@ -70,6 +70,22 @@ func TestAnEngineThatHasAnsweredIsNotStoppedForItsSilence(t *testing.T) {
 	})
 }
 
+func TestAnEngineWithSettingsThatWaitForARestartIsNotStoppedForItsSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, driver := t.TempDir(), ready()
+		driver.pending = []string{"a"}
+		s := simulateIn(t, dir, "pod-uid", driver, dbv1.DatabaseInstanceSpec{SystemID: "7", ConfigHash: mountConfig(t, dir, goodConfig)})
+		defer s.stop()
+		time.Sleep(2 * time.Second)
+		s.correct(dir, "a = 2\n", 3*time.Second)
+		driver.set(func() { driver.silent = true })
+		time.Sleep(10 * silentStop)
+		if n := len(driver.starts); n != 1 || s.memory.config.current == s.memory.config.good {
+			t.Errorf("%d starts, with %+v", n, s.memory.config)
+		}
+	})
+}
+
 // One that is full, or slow, or recovers, says so.
 func TestAnEngineThatIsAliveIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
