@@ -234,6 +234,9 @@ func TestAStopDoesNotWaitForASnapshot(t *testing.T) {
 	if pending, err := i.Reload(t.Context()); err != nil || len(pending) > 0 {
 		t.Errorf("pending %v, %v", pending, err)
 	}
+	if got := i.setting("shutdown-on-sigterm"); got != "nosave force" {
+		t.Errorf("after a reload it stops with %q", got)
+	}
 }
 
 func TestAServerThatLoadsIsNotReadyAndNotDead(t *testing.T) {

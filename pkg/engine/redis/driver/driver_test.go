@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/klog/v2/ktesting"
 
 	"github.com/platform-io/database-operator/pkg/agent"
 	dbv1 "github.com/platform-io/database-operator/pkg/apis/database/v1"
@@ -86,8 +85,7 @@ func TestInspect(t *testing.T) {
 				must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700))
 				must(t, os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600))
 			}
-			fakeServer(t, c.server)
-			volume, err := newDriver(t, dir).Inspect(t.Context())
+			volume, err := New(Options{VolumeDir: dir, RunDir: dir}).inspect(is(c.server))
 			must(t, err)
 			if volume.State != c.state || !strings.Contains(volume.Message, c.says) {
 				t.Errorf("it is %+v", volume)
@@ -99,23 +97,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// newDriver is one that can ask programs.
-func newDriver(t *testing.T, dir string) *Driver {
-	t.Helper()
-	logger, _ := ktesting.NewTestContext(t)
-	supervisor, err := agent.NewSupervisor(logger)
-	must(t, err)
-	return New(Options{VolumeDir: dir, RunDir: dir, Supervisor: supervisor})
-}
-
-// fakeServer puts a program in front of PATH that says a version.
-func fakeServer(t *testing.T, v version) {
-	t.Helper()
-	dir := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\necho 'Redis server v=%d.%d.1 sha=0'\n", v.major, v.minor)
-	must(t, os.WriteFile(filepath.Join(dir, "redis-server"), []byte(script), 0o755))
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-}
+func is(v version) func() (version, error) { return func() (version, error) { return v, nil } }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -126,7 +108,7 @@ func must(t *testing.T, err error) {
 
 // The numbers are compared as numbers, and the newest one stays.
 func TestDataIsForTheNewestVersionThatWroteIt(t *testing.T) {
-	d := newDriver(t, t.TempDir())
+	d := New(Options{VolumeDir: t.TempDir()})
 	must(t, os.MkdirAll(filepath.Join(d.dataDir(), appendDir), 0o700))
 	for name, content := range map[string]string{
 		fileIdentity: strings.Repeat("A", 26), appendFile: "", appendDir + "/" + appendManifest: "file appendonly.aof.1.incr.aof seq 1 type i\n",
@@ -135,8 +117,7 @@ func TestDataIsForTheNewestVersionThatWroteIt(t *testing.T) {
 	}
 	inspect := func(v version) agent.Volume {
 		t.Helper()
-		fakeServer(t, v)
-		volume, err := d.Inspect(t.Context())
+		volume, err := d.inspect(is(v))
 		must(t, err)
 		return volume
 	}
@@ -153,7 +134,7 @@ func TestDataIsForTheNewestVersionThatWroteIt(t *testing.T) {
 		}
 	}
 	must(t, os.WriteFile(filepath.Join(d.dataDir(), fileVersion), []byte("seven"), 0o600))
-	if volume, err := d.Inspect(t.Context()); err == nil {
+	if volume, err := d.inspect(is(version{8, 0})); err == nil {
 		t.Errorf("a version that cannot be read: %+v", volume)
 	}
 }

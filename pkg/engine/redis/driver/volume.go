@@ -54,6 +54,14 @@ var others = []string{appendDir, appendFile, "dump.rdb", "nodes.conf"}
 
 // Inspect implements agent.Driver.
 func (d *Driver) Inspect(ctx context.Context) (agent.Volume, error) {
+	return d.inspect(func() (version, error) {
+		_, server, err := d.server(ctx)
+		return server, err
+	})
+}
+
+// inspect asks for the version of the server when there is data.
+func (d *Driver) inspect(server func() (version, error)) (agent.Volume, error) {
 	entries, err := os.ReadDir(d.dataDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return agent.Volume{}, fmt.Errorf("look at the data: %w", err)
@@ -61,11 +69,11 @@ func (d *Driver) Inspect(ctx context.Context) (agent.Volume, error) {
 	if len(entries) == 0 {
 		return d.inspectWithoutData()
 	}
-	_, server, err := d.server(ctx)
+	v, err := server()
 	if err != nil {
 		return agent.Volume{}, err
 	}
-	return d.inspectData(server)
+	return d.inspectData(v)
 }
 
 // inspectData judges what there is by what a server would make of it.
