@@ -81,7 +81,7 @@ func runIntegration(ctx context.Context, r *repo) []result {
 // prepareEngines installs the programs of PostgreSQL and Redis, which tests of the agent, the drivers and the checker start. Who is not root,
 // or has no apt-get, cannot install them: the tests of an engine that is missing are skipped, and say why.
 func (r *repo) prepareEngines(ctx context.Context) error {
-	if apt, _ := exec.LookPath("apt-get"); apt == "" || os.Geteuid() != 0 {
+	if !canInstall() {
 		return nil
 	}
 	cluster, err := r.clusterTool(ctx)
@@ -95,6 +95,11 @@ func (r *repo) prepareEngines(ctx context.Context) error {
 		_ = os.Setenv(name, "1") // they are there: a test without them has failed
 	}
 	return nil
+}
+
+func canInstall() bool {
+	_, err := exec.LookPath("apt-get")
+	return err == nil && os.Geteuid() == 0
 }
 
 // prepareAPIServer builds kube-apiserver and etcd, outside of any time limit of a test.
