@@ -216,7 +216,7 @@ func TestRefusedRedisSettingKeepsTheLastGoodOnes(t *testing.T) {
 	s := newScope(t)
 	s.provision(standalone("cache", redis, config("timeout", "3000"), onlyBy("allkeys-lfu")))
 	before := s.life("cache")
-	for name, value := range map[string]string{"maxmemory-policy": "sometimes", "no-such-setting": "1", "databases": "0"} {
+	for name, value := range map[string]string{"maxmemory-policy": "sometimes", "no-such-setting": "1", "databases": "many"} {
 		s.edit("cache", func(db *dbv1.Database) {
 			config(name, value)(db)
 			config("timeout", "7")(db)

@@ -96,7 +96,7 @@ func (c *ConfigStore) MarkGood(hash string) error {
 func (c *ConfigStore) clean() error {
 	current, good := c.Current(), c.Good()
 	entries, err := os.ReadDir(c.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody may have emptied the volume
 		return fmt.Errorf("clean up configurations: %w", err)
 	}
 	for _, e := range entries {

@@ -184,6 +184,13 @@ func TestConfigStoreKeepsWhatIsGood(t *testing.T) {
 	if entries, _ := filepath.Glob(filepath.Join(filepath.Dir(store.Path()), "*")); len(entries) != 4 {
 		t.Errorf("want current, good, %s and %s, got %v", b, d, entries)
 	}
+	// Somebody empties the volume under the agent.
+	if err := os.RemoveAll(filepath.Dir(store.Path())); err != nil {
+		t.Fatal(err)
+	}
+	if again := use("d"); store.Current() != again || store.Good() != "" {
+		t.Errorf("current %q, good %q", store.Current(), store.Good())
+	}
 }
 
 func TestMountedFilesLeaveOutWhatTheKubeletKeeps(t *testing.T) {
