@@ -19,7 +19,7 @@ const goodConfig = "a = 1\n"
 func expectRefusal(t *testing.T, status *dbv1.DatabaseInstanceStatus, applied string) {
 	t.Helper()
 	c := meta.FindStatusCondition(status.Conditions, dbv1.ConditionConfigApplied)
-	if !status.Ready || status.AppliedConfigHash != applied || c == nil || c.Reason != dbv1.ReasonConfigRefused || !strings.Contains(c.Message, "no such library") {
+	if !status.Ready || status.AppliedConfigHash != applied || status.RefusedConfigHash == "" || status.RefusedConfigHash == applied || c == nil || c.Reason != dbv1.ReasonConfigRefused || !strings.Contains(c.Message, "no such library") {
 		t.Errorf("want the configuration %s, and the engine's words about the other one: %+v", applied, status)
 	}
 }

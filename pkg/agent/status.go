@@ -38,6 +38,7 @@ func (a *Agent) status(m *memory, next step) dbv1.DatabaseInstanceStatus {
 		DataID:             m.dataID,
 		AgentVersion:       a.Version,
 		AppliedConfigHash:  m.appliedConfig(),
+		RefusedConfigHash:  m.config.refusedNow(m.spec),
 		PendingRestart:     firstN(m.config.pendingRestart, 256),
 		EngineStarts:       m.engineStarts,
 		Storage:            m.storage,
@@ -123,7 +124,7 @@ func configCondition(m *memory, next step) metav1.Condition {
 	c := metav1.Condition{Type: dbv1.ConditionConfigApplied, Status: metav1.ConditionFalse, Reason: dbv1.ReasonConfigPending}
 	wanted := m.config.wanted(m.spec)
 	switch {
-	case wanted != "" && wanted == m.config.refused:
+	case m.config.refusedNow(m.spec) != "":
 		c.Reason, c.Message = dbv1.ReasonConfigRefused, "The engine keeps its previous configuration: "+m.config.refusal
 		if m.config.current == "" {
 			c.Message = "The engine has no configuration to start with, until spec.engineConfig is corrected: " + m.config.refusal

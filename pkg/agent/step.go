@@ -135,6 +135,14 @@ func (c configFacts) wanted(spec *dbv1.DatabaseInstanceSpec) string {
 	return spec.ConfigHash
 }
 
+// refusedNow is the hash that the spec asks for, if it was refused.
+func (c configFacts) refusedNow(spec *dbv1.DatabaseInstanceSpec) string {
+	if c.wanted(spec) != c.refused {
+		return ""
+	}
+	return c.refused
+}
+
 // change says whether new files are there to be taken over.
 func (c configFacts) change(spec *dbv1.DatabaseInstanceSpec) bool {
 	wanted := c.wanted(spec)

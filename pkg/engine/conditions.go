@@ -337,13 +337,13 @@ func (p *planner) reportProduction(gaps map[string]string) {
 	p.condition(dbv1.ConditionProductionReady, yes, dbv1.ReasonAsExpected, "")
 }
 
-// configRefusal is what an instance said against the wanted configuration, "" when none did. Its word holds
-// while its pod is away: the next one would refuse it, too.
+// configRefusal is what an instance said against the wanted configuration, and not against the one before, "" when none
+// did. Its word holds while its pod is away: the next one would refuse it, too.
 func (p *planner) configRefusal() string {
 	hash := confighash.ConfigHash(p.shape.Config)
 	for _, name := range p.shape.InstanceNames() {
 		dbi := p.Instances[name]
-		if dbi == nil || dbi.Spec.ConfigHash != hash {
+		if dbi == nil || dbi.Status.RefusedConfigHash != hash {
 			continue
 		}
 		if c := meta.FindStatusCondition(dbi.Status.Conditions, dbv1.ConditionConfigApplied); c != nil && c.Reason == dbv1.ReasonConfigRefused {

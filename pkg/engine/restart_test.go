@@ -152,20 +152,29 @@ func restarted(s scene) scene {
 // The agent says of a setting that waits for a restart that it is not applied; that is no refusal.
 func TestTheConditionTellsARefusalFromARestart(t *testing.T) {
 	for name, c := range map[string]struct {
-		scene  scene
-		reason string
-		want   string
+		scene     scene
+		reason    string
+		corrected bool
+		want      string
 	}{
-		"waits for a restart that begins":       {pending(), dbv1.ReasonRestartPending, "False Restarting"},
-		"waits for a restart in a window":       {pending(func(db *dbv1.Database) { db.Spec.Maintenance = sundays }), dbv1.ReasonRestartPending, "False RestartPending"},
-		"is refused":                            {settled(), dbv1.ReasonConfigRefused, "False ConfigRefused"},
-		"was refused, and is not asked for now": {settled(func(db *dbv1.Database) { db.Spec.Maintenance = nil }), dbv1.ReasonAsExpected, "True AsExpected"},
+		"waits for a restart that begins":       {pending(), dbv1.ReasonRestartPending, false, "False Restarting"},
+		"waits for a restart in a window":       {pending(func(db *dbv1.Database) { db.Spec.Maintenance = sundays }), dbv1.ReasonRestartPending, false, "False RestartPending"},
+		"is refused":                            {settled(), dbv1.ReasonConfigRefused, false, "False ConfigRefused"},
+		"takes the place of a refused one":      {settled(), dbv1.ReasonConfigRefused, true, "True AsExpected"},
+		"was refused, and is not asked for now": {settled(func(db *dbv1.Database) { db.Spec.Maintenance = nil }), dbv1.ReasonAsExpected, false, "True AsExpected"},
 	} {
 		status := metav1.ConditionFalse
 		if c.reason == dbv1.ReasonAsExpected {
 			status = metav1.ConditionTrue
 		}
-		c.scene.Instances["db-0"].Status.Conditions = []metav1.Condition{{Type: dbv1.ConditionConfigApplied, Status: status, Reason: c.reason}}
+		instance := c.scene.Instances["db-0"]
+		instance.Status.Conditions = []metav1.Condition{{Type: dbv1.ConditionConfigApplied, Status: status, Reason: c.reason}}
+		if c.reason == dbv1.ReasonConfigRefused {
+			instance.Status.RefusedConfigHash = instance.Spec.ConfigHash
+		}
+		if c.corrected {
+			instance.Status.RefusedConfigHash = "before"
+		}
 		if got := condition(c.scene.plan(), dbv1.ConditionUpToDate); got != c.want {
 			t.Errorf("a configuration that %s: UpToDate is %s, want %s", name, got, c.want)
 		}

@@ -156,7 +156,7 @@ func (r *rollout) restarted(name string) {
 	status.PendingRestart = nil
 	status.Ready = false
 	if r.rejects {
-		status.AppliedConfigHash = "before"
+		status.AppliedConfigHash, status.RefusedConfigHash = "before", r.Instances[name].Spec.ConfigHash
 		status.Conditions = []metav1.Condition{{Type: dbv1.ConditionConfigApplied, Status: metav1.ConditionFalse, Reason: dbv1.ReasonConfigRefused, Message: "too much"}}
 	}
 	if status.Engine == nil {

@@ -326,6 +326,11 @@ type DatabaseInstanceStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	AppliedConfigHash string `json:"appliedConfigHash,omitempty"`
 
+	// Hash of the wanted configuration, while the engine refuses it. At most 64 characters.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RefusedConfigHash string `json:"refusedConfigHash,omitempty"`
+
 	// Settings that take effect only with a restart. At most 256.
 	// +optional
 	// +listType=set

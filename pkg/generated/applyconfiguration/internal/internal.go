@@ -432,6 +432,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ready
       type:
         scalar: boolean
+    - name: refusedConfigHash
+      type:
+        scalar: string
     - name: replication
       type:
         namedType: com.github.platform-io.database-operator.pkg.apis.database.v1.InstanceReplicationStatus

@@ -54,6 +54,8 @@ type DatabaseInstanceStatusApplyConfiguration struct {
 	AgentVersion *string `json:"agentVersion,omitempty"`
 	// Hash of the configuration that the engine has read, whole. At most 64 characters.
 	AppliedConfigHash *string `json:"appliedConfigHash,omitempty"`
+	// Hash of the wanted configuration, while the engine refuses it. At most 64 characters.
+	RefusedConfigHash *string `json:"refusedConfigHash,omitempty"`
 	// Settings that take effect only with a restart. At most 256.
 	PendingRestart []string `json:"pendingRestart,omitempty"`
 	// Number of times that this pod's agent started the engine.
@@ -207,6 +209,14 @@ func (b *DatabaseInstanceStatusApplyConfiguration) WithAgentVersion(value string
 // If called multiple times, the AppliedConfigHash field is set to the value of the last call.
 func (b *DatabaseInstanceStatusApplyConfiguration) WithAppliedConfigHash(value string) *DatabaseInstanceStatusApplyConfiguration {
 	b.AppliedConfigHash = &value
+	return b
+}
+
+// WithRefusedConfigHash sets the RefusedConfigHash field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RefusedConfigHash field is set to the value of the last call.
+func (b *DatabaseInstanceStatusApplyConfiguration) WithRefusedConfigHash(value string) *DatabaseInstanceStatusApplyConfiguration {
+	b.RefusedConfigHash = &value
 	return b
 }
 
