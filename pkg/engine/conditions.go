@@ -230,7 +230,7 @@ func (p *planner) staleness() (reason, message string) {
 		case "", GuardRestarting:
 			return dbv1.ReasonRestarting, "instance " + r.instance + " is being restarted: " + r.reason
 		case GuardOperation:
-			return dbv1.ReasonRestarting, "instance " + r.instance + " is restarted (" + r.reason + ") after the operation under way" + p.heldBecause(r)
+			return dbv1.ReasonRestarting, "instance " + r.instance + " has its turn after the operation under way" + p.heldBecause(r)
 		case GuardOperatorRelease:
 			continue
 		}

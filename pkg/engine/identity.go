@@ -194,9 +194,9 @@ func leftOut(o *Observation, shape resources.Shape) string {
 			consider(c.Instance, fmt.Sprintf("Lease %s, which says that the data of instance %s may be the newest,", o.Lease.Name, c.Instance))
 		}
 		if where != "" {
-			return fmt.Sprintf("%s was there before Database %s, which has fewer instances (%d) than the one before it, and so may lack its newest data. "+
-				"Set spec.topology to mode Replicated with replicas %d; when the Database is Ready, lower it again, which loses nothing. Or, if only what the others have is needed, delete it; or choose another name.",
-				where, o.Database.Name, group.Replicas, most)
+			return fmt.Sprintf("%s was there before Database %s, which has fewer instances (%d) than were left (%d), and so may lack the newest data. "+
+				"Set spec.topology to mode Replicated with replicas %d; when the Database is Ready, lower it again, which loses nothing. Or, if only what the first %d have is needed, delete what is named here, and what is named then; or choose another name.",
+				where, o.Database.Name, group.Replicas, most, most, group.Replicas)
 		}
 	}
 	return ""

@@ -154,7 +154,7 @@ func (p *planner) handOverBeforeLeaving() []restart {
 	if p.primary == "" || slices.Contains(p.shape.InstanceNames(), p.primary) {
 		return nil
 	}
-	r := restart{instance: p.primary, kind: stepSwitchover, reason: "it is one more than topology.replicas"}
+	r := restart{instance: p.primary, kind: stepSwitchover, reason: "it is removed, being beyond topology.replicas"}
 	if fit := p.fit(); len(fit) > 0 {
 		r.target = fit[0]
 	}
@@ -199,7 +199,7 @@ func (p *planner) planLeftClaims(isGone func(instance string) bool) {
 func (p *planner) reportLeaving() (reason, message string) {
 	for _, name := range p.leaving() {
 		why := p.stays(name)
-		step := dbv1.PlannedStep{Kind: "Scale", Target: name, Reason: "it is one more than topology.replicas"}
+		step := dbv1.PlannedStep{Kind: "Scale", Target: name, Reason: "it is beyond topology.replicas"}
 		if why != "" {
 			step.HeldBy, step.Reason = GuardStillNeeded, step.Reason+"; "+why
 		}

@@ -101,7 +101,8 @@ func (c *cli) beginFence(ctx context.Context, clients *clients, instance string)
 // awaitFence waits until the engine of an instance is down.
 func (c *cli) awaitFence(ctx context.Context, clients *clients, instance string, patience time.Duration) error {
 	last := "it has not reported yet"
-	err := wait.PollUntilContextTimeout(ctx, pollPeriod, patience, true, func(ctx context.Context) (bool, error) {
+	// The question is not given the end of the wait: see follow.
+	err := wait.PollUntilContextTimeout(ctx, pollPeriod, patience, true, func(context.Context) (bool, error) {
 		dbi, err := clients.Databases.DatabaseV1().DatabaseInstances(clients.namespace).Get(ctx, instance, metav1.GetOptions{})
 		if err != nil {
 			return false, fmt.Errorf("read instance %s: %w", instance, err)

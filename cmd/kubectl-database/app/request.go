@@ -124,7 +124,8 @@ const pollPeriod = 500 * time.Millisecond
 func (c *cli) follow(ctx context.Context, clients *clients, name string, r *request) error {
 	var op *dbv1.OperationStatus
 	var available *metav1.Condition
-	err := wait.PollUntilContextTimeout(ctx, pollPeriod, r.wait, true, func(ctx context.Context) (bool, error) {
+	// The question is not given the end of the wait: what it would say of that hides what is said below.
+	err := wait.PollUntilContextTimeout(ctx, pollPeriod, r.wait, true, func(context.Context) (bool, error) {
 		db, err := clients.Databases.DatabaseV1().Databases(clients.namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return false, clients.explain(ctx, err, name)
