@@ -101,12 +101,26 @@ func TestSettingThatNeedsARestartWaitsForTheOperation(t *testing.T) {
 		t.Errorf("want the new setting after one restart, got %d starts", status.EngineStarts)
 	}
 
+	// One that had no place in the file is added, and taken out again.
+	c := with(b, "postgresql.conf", b["postgresql.conf"]+"max_prepared_transactions = 5\n")
+	f.await("a setting that was not there", hasApplied(f.ask(c)))
+	f.restart("restart-added", dbv1.OperationSucceeded)
+	hash = f.ask(b)
+	f.await("a pending restart without it", func(s *dbv1.DatabaseInstanceStatus) bool {
+		return hasApplied(hash)(s) && slices.Contains(s.PendingRestart, "max_prepared_transactions")
+	})
+	f.restart("restart-removed", dbv1.OperationSucceeded)
+	status = f.await("readiness without it", func(s *dbv1.DatabaseInstanceStatus) bool { return s.Ready && len(s.PendingRestart) == 0 })
+	if f.setting("max_prepared_transactions") != "0" || status.EngineStarts != 4 {
+		t.Errorf("want the default after one more restart, got %d starts", status.EngineStarts)
+	}
+
 	// The same id is not carried out again, not even by the next agent.
 	f.terminate()
 	f.start()
 	f.await("readiness again", settled)
-	if status := f.instance().Status; status.EngineStarts != 3 {
-		t.Errorf("%d starts, want 3: one for each container and one restart", status.EngineStarts)
+	if status := f.instance().Status; status.EngineStarts != 5 {
+		t.Errorf("%d starts, want 5: one for each container and three restarts", status.EngineStarts)
 	}
 	f.restart("restart-2", dbv1.OperationSucceeded)
 }

@@ -107,7 +107,8 @@ func (p *planner) isIrreplaceable(r restart) bool {
 func (p *planner) beforeRestart(last []restart) []restart {
 	for i, r := range last {
 		last[i] = restart{instance: r.instance, kind: stepSwitchover, reason: "before it is restarted: " + r.reason, release: r.release, settings: r.settings, renewedBy: r.renewedBy}
-		if fit := p.fit(); len(fit) > 0 {
+		// Where nobody holds the Lease for a moment, the one that is to hand over is fit, too.
+		if fit := slices.DeleteFunc(p.fit(), func(name string) bool { return name == r.instance }); len(fit) > 0 {
 			last[i].target = fit[0]
 		}
 	}

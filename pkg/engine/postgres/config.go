@@ -219,12 +219,30 @@ var debuggerDelays = []string{"pre_auth_delay", "post_auth_delay"}
 // zero is no time at all, as the server reads it.
 var zero = regexp.MustCompile(`^\s*[+-]?0+(\.0*)?\s*(us|ms|s|min|h|d)?\s*$`)
 
+// least are the bounds of settings that the server takes in any size, and without which the agent, or the other
+// instances, do not get in.
+func least(db *dbv1.Database, name string) (bound int64, why string) {
+	switch name {
+	case "superuser_reserved_connections":
+		return 3, "the agent needs a connection also when clients have taken all others"
+	case "max_wal_senders", "max_replication_slots":
+		if n := instances(db); n > 1 {
+			return int64(n), "each other instance needs one, and one more to copy the data"
+		}
+	}
+	return 0, ""
+}
+
 // ValidateConfig implements engine.Engine. Whether a value is good only the server knows; here is
 // refused what is no setting's name, and what lets nobody in.
 func (Engine) ValidateConfig(db *dbv1.Database) field.ErrorList {
 	config := db.Spec.EngineConfig
 	errs := engine.ValidateNames(config, settingName, "use letters, digits and _, as in max_connections or pg_stat_statements.max")
 	for _, name := range slices.Sorted(maps.Keys(config)) {
+		bound, why := least(db, strings.ToLower(name))
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(config[name])), 10, 64); err == nil && n < bound {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "engineConfig").Key(name), string(config[name]), fmt.Sprintf("at least %d, because %s: raise it, or leave it out", bound, why)))
+		}
 		if value := string(config[name]); slices.Contains(debuggerDelays, strings.ToLower(name)) && !zero.MatchString(value) {
 			errs = append(errs, field.Invalid(field.NewPath("spec", "engineConfig").Key(name), value, "for debuggers: every session would wait; set it to 0, or leave it out"))
 		}

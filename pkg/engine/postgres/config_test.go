@@ -146,6 +146,7 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 		"a name with a dash":  {map[string]dbv1.ConfigValue{"work-mem": "4MB"}, "not a setting's name"},
 		"a delay":             {map[string]dbv1.ConfigValue{"pre_auth_delay": "1"}, "spec.engineConfig[pre_auth_delay]"},
 		"a delay with a unit": {map[string]dbv1.ConfigValue{"Post_Auth_Delay": "10ms"}, "set it to 0, or leave it out"},
+		"no place for agents": {map[string]dbv1.ConfigValue{"Superuser_reserved_connections": " 0"}, "at least 3, because the agent"},
 		"one name twice":      {map[string]dbv1.ConfigValue{"work_mem": "4MB", "WORK_MEM": "8MB"}, "keep one of them"},
 	} {
 		errs := refusals(c.config)
@@ -155,6 +156,14 @@ func TestIllegalSettingsAreRefusedByName(t *testing.T) {
 	}
 	if errs := refusals(map[string]dbv1.ConfigValue{"max_connections": "200", "pg_stat_statements.max": "1000"}); len(errs) != 0 {
 		t.Errorf("legal settings: %v", errs)
+	}
+	db := &dbv1.Database{Spec: dbv1.DatabaseSpec{EngineConfig: map[string]dbv1.ConfigValue{"max_wal_senders": "2", "max_replication_slots": "2"}}}
+	if errs := (Engine{}).ValidateConfig(db); len(errs) != 0 {
+		t.Errorf("few places for replicas, of which there are none: %v", errs)
+	}
+	db.Spec.Topology = dbv1.TopologySpec{Mode: dbv1.Replicated, Replicas: 3}
+	if errs := (Engine{}).ValidateConfig(db); len(errs) != 2 || !strings.Contains(errs.ToAggregate().Error(), "spec.engineConfig[max_wal_senders]") || !strings.Contains(errs[0].Detail, "at least 3") {
+		t.Errorf("too few places for replicas: %v", errs)
 	}
 	for _, none := range []dbv1.ConfigValue{"0", "0s", " 0 ms", "00", "-0", "0.0"} {
 		if errs := refusals(map[string]dbv1.ConfigValue{"pre_auth_delay": none, "post_auth_delay": none}); len(errs) != 0 {

@@ -266,7 +266,9 @@ func (d *Driver) waitLoaded(ctx context.Context, before time.Time) (*pgx.Conn, e
 func (d *Driver) loadError(ctx context.Context, conn *pgx.Conn) error {
 	var name, words string
 	err := conn.QueryRow(ctx, `SELECT coalesce(name, ''), error FROM pg_file_settings
-		WHERE error IS NOT NULL AND error <> 'setting could not be applied' ORDER BY seqno LIMIT 1`).Scan(&name, &words)
+		WHERE error IS NOT NULL AND error <> 'setting could not be applied'
+		AND NOT (name IS NULL AND error LIKE 'parameter "%" cannot be changed without restarting the server')
+		ORDER BY seqno LIMIT 1`).Scan(&name, &words)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
@@ -278,10 +280,12 @@ func (d *Driver) loadError(ctx context.Context, conn *pgx.Conn) error {
 
 const pendingQuery = `SELECT name FROM pg_settings WHERE pending_restart ORDER BY name`
 
-// failedQuery lists what could not be applied and does not just wait for a restart.
+// failedQuery lists what could not be applied and does not just wait for a restart. Of a setting that is in the file no more,
+// pg_file_settings has the words alone, which are never translated.
 const failedQuery = `SELECT coalesce(f.name, ''), f.error FROM pg_file_settings f
 	WHERE f.error IS NOT NULL
-	AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = lower(f.name) AND s.pending_restart)
+	AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.pending_restart AND (s.name = lower(f.name)
+		OR f.name IS NULL AND f.error = format('parameter "%s" cannot be changed without restarting the server', s.name)))
 	ORDER BY f.seqno LIMIT 1`
 
 const hbaQuery = `SELECT 'pg_hba.conf, line ' || line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL ORDER BY line_number LIMIT 1`
