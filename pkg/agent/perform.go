@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -376,6 +377,9 @@ func (a *Agent) account(spec *dbv1.DatabaseInstanceSpec, username string) action
 			err = fmt.Errorf("account %s: %w", username, err)
 		}
 		return func(m *memory) {
+			if errors.Is(err, context.Canceled) {
+				return // what was called off is no word about the account
+			}
 			accounts := maps.Clone(m.accounts)
 			accounts[username] = facts
 			m.accounts = accounts
