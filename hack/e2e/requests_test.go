@@ -67,8 +67,8 @@ func TestASettledReplicatedDatabaseOnlyRenewsItsLease(t *testing.T) {
 	if most := 2 * renewals; asked > most {
 		t.Errorf("the Lease was read %d times in %s", asked, *settledFor)
 	}
-	// Each looks after its own label once a minute, and the primary after those of the others twice.
-	if most := int(8 * settledFor.Minutes()); looks > most+3 {
+	// Each looks after its own label twice a minute, and the primary after those of the others.
+	if most := int(10 * settledFor.Minutes()); looks > most+3 {
 		t.Errorf("pods were read %d times in %s", looks, *settledFor)
 	}
 }
