@@ -57,8 +57,6 @@ const (
 // fault is something that is done to a database while a client writes to it.
 type fault struct {
 	name string
-	// defect is why the test fails today. Then it runs only when its name was asked for.
-	defect string
 	// cause does it, and returns when it is over.
 	cause func(*faulted)
 	after after
@@ -176,9 +174,6 @@ func (b *bed) round(t *testing.T, faults []fault) {
 	for i := range faults {
 		if chosen.MatchString(faults[i].name) {
 			t.Run(strings.ReplaceAll(faults[i].name, " ", "-"), func(t *testing.T) {
-				if faults[i].defect != "" && *chosenFaults == "" {
-					t.Skip("known defect: " + faults[i].defect)
-				}
 				b.befall(t, &faults[i])
 			})
 		}

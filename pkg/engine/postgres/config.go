@@ -227,7 +227,7 @@ func least(db *dbv1.Database, name string) (bound int64, why string) {
 		return 3, "the agent needs a connection also when clients have taken all others"
 	case "max_wal_senders", "max_replication_slots":
 		if n := instances(db); n > 1 {
-			return int64(n), "each other instance needs one, and one more to copy the data"
+			return int64(n), "each other instance needs one, and a copy of the data one more"
 		}
 	}
 	return 0, ""
@@ -239,12 +239,13 @@ func (Engine) ValidateConfig(db *dbv1.Database) field.ErrorList {
 	config := db.Spec.EngineConfig
 	errs := engine.ValidateNames(config, settingName, "use letters, digits and _, as in max_connections or pg_stat_statements.max")
 	for _, name := range slices.Sorted(maps.Keys(config)) {
-		bound, why := least(db, strings.ToLower(name))
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(config[name])), 10, 64); err == nil && n < bound {
-			errs = append(errs, field.Invalid(field.NewPath("spec", "engineConfig").Key(name), string(config[name]), fmt.Sprintf("at least %d, because %s: raise it, or leave it out", bound, why)))
+		at, setting, value := field.NewPath("spec", "engineConfig").Key(name), strings.ToLower(name), string(config[name])
+		bound, why := least(db, setting)
+		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil && n < bound {
+			errs = append(errs, field.Invalid(at, value, fmt.Sprintf("at least %d, because %s: raise it, or leave it out", bound, why)))
 		}
-		if value := string(config[name]); slices.Contains(debuggerDelays, strings.ToLower(name)) && !zero.MatchString(value) {
-			errs = append(errs, field.Invalid(field.NewPath("spec", "engineConfig").Key(name), value, "for debuggers: every session would wait; set it to 0, or leave it out"))
+		if slices.Contains(debuggerDelays, setting) && !zero.MatchString(value) {
+			errs = append(errs, field.Invalid(at, value, "for debuggers: every session would wait; set it to 0, or leave it out"))
 		}
 	}
 	return errs
